@@ -1,0 +1,162 @@
+"""Unary gRPC calls on a connected stream, with the h2 library.
+
+The protocol: grpc/grpc, `doc/PROTOCOL-HTTP2.md`. grpcio is not used because it can only dial by itself, so that
+each node would need a local socket and a relay, and it says why a connection failed in prose at best;
+`docs/architecture.md` has the figures.
+"""
+
+from __future__ import annotations
+
+import struct
+from urllib.parse import unquote
+
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.errors import ErrorCodes
+from h2.events import (
+    ConnectionTerminated,
+    DataReceived,
+    Event,
+    ResponseReceived,
+    StreamEnded,
+    StreamReset,
+    TrailersReceived,
+)
+from h2.exceptions import H2Error
+from h2.settings import SettingCodes
+
+from bxhealth.deadline import Deadline
+from bxhealth.errors import NodeFailure
+from bxhealth.model import Cause
+from bxhealth.transports.stream import Stream, closed_early
+
+UNIMPLEMENTED = 12
+_MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+"""grpc's own default of 4 MiB is too small for a large cache's disk usage (docker/buildx#3084)."""
+_WINDOW = 2**20
+_PREFIX = struct.Struct(">?L")
+_TLS_ALERT_OR_HANDSHAKE = (b"\x15\x03", b"\x16\x03")
+
+
+class GrpcError(Exception):
+    """The server answered a call with a status other than OK."""
+
+    def __init__(self, code: int, message: str) -> None:
+        self.code = code
+        self.message = message
+        super().__init__(f"gRPC status {code}: {message}")
+
+
+class MessageTooLarge(Exception):
+    """An answer is larger than what is taken."""
+
+
+class GrpcConnection:
+    """A client's side of one HTTP/2 connection. One call at a time."""
+
+    def __init__(self, stream: Stream, authority: str) -> None:
+        self._stream = stream
+        self._authority = authority
+        self._h2 = H2Connection(H2Configuration(client_side=True, header_encoding="utf-8"))
+        self._started = False
+        self._first = b""
+
+    def unary(self, path: str, request: bytes, deadline: Deadline) -> bytes:
+        """The answer to the method at `path`, such as `/moby.buildkit.v1.Control/Info`.
+
+        Raises:
+            GrpcError: the server answered with an error.
+            MessageTooLarge: the answer has more than 64 MiB.
+            NodeFailure: it did not answer in time, closed the connection, or is no gRPC server.
+            Cancelled: the run was called off.
+        """
+        try:
+            return self._unary(path, request, deadline)
+        except H2Error as error:
+            raise self._no_grpc(str(error)) from error
+
+    def _unary(self, path: str, request: bytes, deadline: Deadline) -> bytes:
+        if not self._started:
+            self._started = True
+            self._h2.initiate_connection()
+            self._h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: _WINDOW, SettingCodes.ENABLE_PUSH: 0})
+            self._h2.increment_flow_control_window(_WINDOW)
+        call = self._h2.get_next_available_stream_id()
+        headers = [
+            (":method", "POST"),
+            (":scheme", "http"),
+            (":path", path),
+            (":authority", self._authority),
+            ("content-type", "application/grpc"),
+            ("te", "trailers"),
+            ("user-agent", "bxhealth"),
+        ]
+        self._h2.send_headers(call, headers)
+        self._h2.send_data(call, _PREFIX.pack(False, len(request)) + request, end_stream=True)
+        answer = bytearray()
+        status: dict[str, str] = {}
+        while True:
+            self._stream.sendall(self._h2.data_to_send(), deadline)
+            for event in self._receive(deadline):
+                self._check_connection(event)
+                if getattr(event, "stream_id", call) != call:
+                    continue
+                if isinstance(event, (ResponseReceived, TrailersReceived)):
+                    status.update(_text(event.headers))
+                    self._check_response(status)
+                elif isinstance(event, DataReceived):
+                    self._h2.acknowledge_received_data(event.flow_controlled_length, call)
+                    answer += event.data
+                    if len(answer) > _MAX_MESSAGE_BYTES:
+                        self._h2.reset_stream(call, ErrorCodes.CANCEL)
+                        raise MessageTooLarge
+                elif isinstance(event, StreamReset):
+                    raise GrpcError(-1, f"the stream was reset, HTTP/2 error {event.error_code!r}")
+                elif isinstance(event, StreamEnded):
+                    return _message(bytes(answer), status)
+
+    def _receive(self, deadline: Deadline) -> list[Event]:
+        data = self._stream.recv(65536, deadline)
+        if not data:
+            if self._first and not self._first.startswith(b"\x00\x00"):
+                raise self._no_grpc("it closed the connection")
+            raise closed_early(self._stream.peer, "end of stream")
+        self._first = self._first or data
+        return self._h2.receive_data(data)
+
+    def _check_connection(self, event: Event) -> None:
+        if isinstance(event, ConnectionTerminated) and event.error_code:
+            raise self._no_grpc(f"it ended the HTTP/2 connection with {event.error_code!r}")
+
+    def _check_response(self, headers: dict[str, str]) -> None:
+        status, content = headers.get(":status", ""), headers.get("content-type", "")
+        if status != "200" or not content.startswith("application/grpc"):
+            raise self._no_grpc(f"HTTP/2 status {status}, content type {content!r}")
+
+    def _no_grpc(self, seen: str) -> NodeFailure:
+        first = self._first[:40]
+        if first.startswith(b"HTTP/1"):
+            seen = f"it speaks HTTP/1: {first.splitlines()[0].decode(errors='replace')!r}"
+        elif first.startswith(_TLS_ALERT_OR_HANDSHAKE):
+            seen = "it speaks TLS, and the node has no driver option cacert"
+        elif first and not first.startswith(b"\x00\x00"):
+            seen = f"it sent {first!r}"
+        return NodeFailure(Cause.NOT_BUILDKIT, f"{self._stream.peer} answers, but does not speak gRPC: {seen}")
+
+
+def _text(headers: object) -> dict[str, str]:
+    """Headers as text: h2 gives them so with `header_encoding`, whatever its types say."""
+    return {str(name): str(value) for name, value in headers}  # type: ignore[attr-defined]
+
+
+def _message(answer: bytes, status: dict[str, str]) -> bytes:
+    code = status.get("grpc-status", "")
+    if code != "0":
+        message = unquote(status.get("grpc-message", "")) or "no message"
+        raise GrpcError(int(code) if code.isdigit() else -1, message)
+    if len(answer) < _PREFIX.size:
+        raise GrpcError(-1, "an empty answer")
+    compressed, length = _PREFIX.unpack_from(answer)
+    if compressed or length != len(answer) - _PREFIX.size:
+        raise GrpcError(-1, "an answer that is compressed or of a wrong length")
+    return answer[_PREFIX.size :]

@@ -1,0 +1,366 @@
+"""Checks nodes concurrently: attempts, timeouts, the run's deadline, `--fail-fast`. It prints nothing."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from bxhealth import policy
+from bxhealth.buildx import Buildx, last_words
+from bxhealth.checks.interface import Check, Probe
+from bxhealth.deadline import Cancellation, Deadline
+from bxhealth.drivers.interface import Link, Reached, Unreached
+from bxhealth.errors import Cancelled, CliUnavailable, NodeFailure, StoreError
+from bxhealth.hints import HINTS
+from bxhealth.model import TRANSIENT, Builder, Cause, CheckResult, Node, NodeReport, Status
+from bxhealth.options import Options
+
+log = logging.getLogger(__name__)
+
+_GATHER_SECONDS = 3.0
+"""How long threads that were called off may take to clean up. More than what a link's `close` may take."""
+_WATCH_SECONDS = 0.3
+_MAX_BACKOFF_SECONDS = 60.0
+
+MakeLink = Callable[[Builder, Node], Link]
+
+
+class Observer:
+    """Hears what becomes of each node while the check runs, from any thread. This one ignores it."""
+
+    def started(self, builder: Builder, node: Node) -> None:
+        """The node is being asked."""
+
+    def bootstrapping(self, builder: Builder, node: Node) -> None:
+        """The node is being started."""
+
+    def finished(self, builder: Builder, node: Node, reports: Sequence[NodeReport]) -> None:
+        """The node's answer is there."""
+
+
+@dataclass
+class Outcome:
+    """What became of a run.
+
+    Attributes:
+        reports: by builder and node (indices of what was asked for), one or more reports each.
+        errors: by builder, why a node of it could not be asked at all.
+        interrupted: whether somebody called the run off by a signal.
+    """
+
+    reports: dict[tuple[int, int], Sequence[NodeReport]] = field(default_factory=dict)
+    errors: dict[int, str] = field(default_factory=dict)
+    interrupted: bool = False
+
+
+@dataclass(frozen=True)
+class _Task:
+    builder_index: int
+    node_index: int
+    builder: Builder
+    node: Node
+
+
+@dataclass(frozen=True)
+class _Answer:
+    task: _Task
+    reports: Sequence[NodeReport]
+    error: str | None = None
+
+
+class Checker:
+    """Asks every node of some builders."""
+
+    def __init__(
+        self,
+        options: Options,
+        make_link: MakeLink,
+        checks: Mapping[str, Check],
+        buildx: Buildx,
+        observer: Observer,
+    ) -> None:
+        self._options = options
+        self._make_link = make_link
+        self._checks = checks
+        self._buildx = buildx
+        self._observer = observer
+
+    def run(self, builders: Sequence[Builder]) -> Outcome:
+        """Ask all nodes at once, and return when all have answered or the run is over for another reason.
+
+        Every node has a report then; those that were not finished say so.
+        """
+        cancellation = Cancellation()
+        tasks = [
+            _Task(i, j, builder, node)
+            for i, builder in enumerate(builders)
+            for j, node in enumerate(builder.nodes)
+        ]
+        run = _Run(self, tasks, cancellation)
+        try:
+            return run.finish(self._options)
+        finally:
+            run.stop()
+
+    def check_node(self, builder: Builder, node: Node, cancellation: Cancellation) -> Sequence[NodeReport]:
+        """Ask one node, as often as `--retries` allows; one report, or one for each replica it stands for.
+
+        Raises:
+            StoreError, CliUnavailable: it could not be asked.
+            Cancelled: the run was called off.
+        """
+        limits = self._options.limits
+        begun = time.monotonic()
+        attempt = 1
+        while True:
+            reports = self._attempt(builder, node, cancellation)
+            causes = {report.cause for report in reports if report.status is Status.UNHEALTHY}
+            if not causes & TRANSIENT or attempt > limits.retries:
+                break
+            # "full jitter" would retry at once now and then; a half of the delay is certain
+            delay = min(limits.retry_delay * 2 ** (attempt - 1), _MAX_BACKOFF_SECONDS)
+            log.info("%s/%s: attempt %d failed (%s)", builder.name, node.name, attempt, reports[0].message)
+            cancellation.wait(delay * random.uniform(0.5, 1.0))
+            attempt += 1
+        duration = time.monotonic() - begun
+        return [replace(report, attempts=attempt, duration_seconds=duration) for report in reports]
+
+    def _attempt(self, builder: Builder, node: Node, cancellation: Cancellation) -> Sequence[NodeReport]:
+        link = self._make_link(builder, node)
+        steps: list[CheckResult] = []
+        try:
+            outcomes = self._reach(builder, node, link, steps, cancellation)
+            return [
+                self._ask(builder, node, outcome, steps, cancellation)
+                if isinstance(outcome, Reached)
+                else _report(outcome.name, node, [*steps[:-1], _failed("reach", outcome.failure, 0.0)])
+                for outcome in outcomes
+            ]
+        except NodeFailure as failure:
+            return [_report(node.name, node, steps, log_tail=failure.log_tail)]
+        finally:
+            link.close()
+
+    def _reach(
+        self, builder: Builder, node: Node, link: Link, steps: list[CheckResult], cancellation: Cancellation
+    ) -> Sequence[Reached | Unreached]:
+        """Reach the node, started if need be; `steps` gets the results of `reach` and `bootstrap`."""
+        limits = self._options.limits
+        begun = time.monotonic()
+        try:
+            outcomes = link.reach(Deadline(limits.probe_timeout, cancellation))
+        except NodeFailure as failure:
+            steps.append(_failed("reach", failure, time.monotonic() - begun))
+            if not failure.startable:
+                raise
+            if not self._options.bootstrap:
+                steps.append(CheckResult("bootstrap", Status.SKIPPED, message="not asked for"))
+                raise
+        else:
+            steps.append(CheckResult("reach", Status.HEALTHY, duration_seconds=time.monotonic() - begun))
+            return outcomes
+        self._observer.bootstrapping(builder, node)
+        begun = time.monotonic()
+        try:
+            outcomes = self._bootstrap(builder, node, link, cancellation)
+        except NodeFailure as failure:
+            steps.append(_failed("bootstrap", failure, time.monotonic() - begun))
+            raise
+        took = time.monotonic() - begun
+        steps[:] = [
+            CheckResult("reach", Status.HEALTHY, message="after it was started"),
+            CheckResult("bootstrap", Status.HEALTHY, duration_seconds=took),
+        ]
+        return outcomes
+
+    def _bootstrap(
+        self, builder: Builder, node: Node, link: Link, cancellation: Cancellation
+    ) -> Sequence[Reached | Unreached]:
+        """Start the node, then reach it: only its own answer counts, not buildx's exit status."""
+        limits = self._options.limits
+        gave_up = Cancellation()
+        stop_watching = threading.Event()
+
+        def watch() -> None:
+            while not stop_watching.wait(_WATCH_SECONDS):
+                if link.is_doomed(Deadline(limits.probe_timeout, cancellation)):
+                    return gave_up.cancel()
+
+        watcher = threading.Thread(target=watch, name=f"watch {node.name}", daemon=True)
+        watcher.start()
+        try:
+            deadline = Deadline(limits.boot_timeout, cancellation)
+            finished = self._buildx.bootstrap(builder, node, deadline, gave_up)
+        finally:
+            stop_watching.set()
+            watcher.join(limits.probe_timeout)
+            gave_up.close()
+        words = last_words(finished)
+        log.info("%s/%s: buildx ended with %d: %s", builder.name, node.name, finished.status, words)
+        try:
+            return link.reach(Deadline(limits.probe_timeout, cancellation))
+        except NodeFailure as failure:
+            if finished.status == 0 and not failure.startable:
+                raise
+            raise link.diagnose(words, Deadline(limits.probe_timeout, cancellation)) from failure
+
+    def _ask(
+        self,
+        builder: Builder,
+        node: Node,
+        reached: Reached,
+        steps: Sequence[CheckResult],
+        cancellation: Cancellation,
+    ) -> NodeReport:
+        probe = Probe(builder, node, reached, self._options, self._buildx, cancellation)
+        results = list(steps)
+        for name, check in self._checks.items():
+            begun = time.monotonic()
+            try:
+                answers = check(probe)
+            except NodeFailure as failure:
+                answers = [_failed(name, failure, 0.0)]
+            took = time.monotonic() - begun
+            results += [
+                answer if answer.duration_seconds else replace(answer, duration_seconds=took) for answer in answers
+            ]
+        return _report(reached.name, node, results, reached=reached)
+
+
+class _Run:
+    """The threads of one run. They are daemons: one that does not come back cannot hold the exit."""
+
+    def __init__(self, checker: Checker, tasks: Sequence[_Task], cancellation: Cancellation) -> None:
+        self._checker = checker
+        self._tasks = tasks
+        self._cancellation = cancellation
+        self._waiting: queue.SimpleQueue[_Task] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[_Answer] = queue.SimpleQueue()
+        for task in tasks:
+            self._waiting.put(task)
+
+    def finish(self, options: Options) -> Outcome:
+        """Let the threads work until all is answered or there is a reason to stop, and collect."""
+        outcome = Outcome()
+        limits = options.limits
+        stopped: tuple[Status, Cause | None, str] | None = None
+        deadline = Deadline(limits.deadline if limits.deadline is not None else float("inf"))
+        try:
+            for number in range(min(limits.concurrency, len(self._tasks))):
+                threading.Thread(target=self._work, name=f"node {number}", daemon=True).start()
+            while len(outcome.reports) < len(self._tasks):
+                answer = self._next(deadline.remaining())
+                if answer is None:
+                    seen = f"not finished when the deadline of {deadline.seconds:.3g} s was over"
+                    stopped = (Status.UNHEALTHY, Cause.DEADLINE_EXCEEDED, seen)
+                    break
+                self._note(outcome, answer)
+                if options.fail_fast and any(policy.decides(report) for report in answer.reports):
+                    seen = f"not finished, since {answer.task.node.name} has decided the verdict (--fail-fast)"
+                    stopped = (Status.SKIPPED, None, seen)
+                    break
+        except KeyboardInterrupt:
+            outcome.interrupted = True
+            stopped = (Status.SKIPPED, None, "not finished when the run was interrupted")
+        self._cancellation.cancel()
+        if stopped:
+            self._gather(outcome, *stopped)
+        return outcome
+
+    def stop(self) -> None:
+        """Call off what still runs."""
+        self._cancellation.cancel()
+
+    def _next(self, seconds: float) -> _Answer | None:
+        try:
+            return self._answers.get(timeout=None if seconds == float("inf") else seconds)
+        except queue.Empty:
+            return None
+
+    def _gather(self, outcome: Outcome, status: Status, cause: Cause | None, message: str) -> None:
+        """Give the threads the time to clean up, and report for those nodes that were not finished."""
+        late = Deadline(_GATHER_SECONDS)
+        answered: set[tuple[int, int]] = set(outcome.reports)
+        while len(answered) < len(self._tasks) and (answer := self._next(late.remaining())):
+            answered.add((answer.task.builder_index, answer.task.node_index))
+            if answer.reports or answer.error:
+                self._note(outcome, answer)
+        for task in self._tasks:
+            key = (task.builder_index, task.node_index)
+            if key not in outcome.reports:
+                checks = [CheckResult("reach", status, cause, message)]
+                outcome.reports[key] = [_report(task.node.name, task.node, checks)]
+
+    def _note(self, outcome: Outcome, answer: _Answer) -> None:
+        task = answer.task
+        outcome.reports[(task.builder_index, task.node_index)] = answer.reports
+        if answer.error:
+            outcome.errors.setdefault(task.builder_index, answer.error)
+        self._checker._observer.finished(task.builder, task.node, answer.reports)
+
+    def _work(self) -> None:
+        while not self._cancellation.cancelled:
+            try:
+                task = self._waiting.get_nowait()
+            except queue.Empty:
+                return
+            self._answers.put(self._answer(task))
+        # those that nobody will begin
+        while not self._waiting.empty():
+            try:
+                self._answers.put(_Answer(self._waiting.get_nowait(), ()))
+            except queue.Empty:
+                return
+
+    def _answer(self, task: _Task) -> _Answer:
+        node = task.node
+        self._checker._observer.started(task.builder, node)
+        try:
+            return _Answer(task, self._checker.check_node(task.builder, node, self._cancellation))
+        except Cancelled:
+            return _Answer(task, ())
+        except (StoreError, CliUnavailable) as error:
+            cause = Cause.CONFIG_INVALID if isinstance(error, StoreError) else Cause.BOOT_FAILED
+            checks = [CheckResult("reach", Status.UNHEALTHY, cause, str(error))]
+            return _Answer(task, [_report(node.name, node, checks)], f"node {node.name}: {error}")
+        except Exception as error:  # a defect of ours must not hide what the other nodes answer
+            log.info("%s/%s: internal error", task.builder.name, node.name, exc_info=True)
+            seen = f"{type(error).__name__}: {error}"
+            checks = [CheckResult("reach", Status.UNHEALTHY, Cause.INTERNAL_ERROR, seen)]
+            return _Answer(task, [_report(node.name, node, checks)])
+
+
+def _failed(name: str, failure: NodeFailure, took: float) -> CheckResult:
+    return CheckResult(name, Status.UNHEALTHY, failure.cause, failure.message, duration_seconds=took)
+
+
+def _report(
+    name: str,
+    node: Node,
+    checks: Sequence[CheckResult],
+    *,
+    reached: Reached | None = None,
+    log_tail: tuple[str, ...] = (),
+) -> NodeReport:
+    decisive = policy.worst(checks)
+    status = decisive.status if decisive else Status.SKIPPED
+    cause = decisive.cause if decisive else None
+    offered = [platform for worker in (reached.workers if reached else ()) for platform in worker.platforms]
+    return NodeReport(
+        name,
+        node.endpoint,
+        status,
+        cause,
+        decisive.message if decisive and status is not Status.HEALTHY else "",
+        HINTS[cause] if cause else "",
+        bootstrapped=any(c.name == "bootstrap" and c.status is Status.HEALTHY for c in checks),
+        buildkit_version=reached.version if reached else None,
+        platforms=tuple(dict.fromkeys(offered)),
+        log_tail=log_tail,
+        checks=tuple(checks),
+    )

@@ -1,0 +1,99 @@
+"""Limits in time that reach every wait: a `Deadline` for a step, a `Cancellation` for the whole run."""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+
+from bxhealth.errors import Cancelled
+
+
+class Cancellation:
+    """Calls off everything that waits on it, from any thread, at once.
+
+    It is a pipe whose write end we hold: closing it makes the read end readable for every `poll` there is,
+    in this process and in a child that was given the descriptor. When this process dies, whatever the
+    reason, the kernel closes it, so children learn of that as well.
+    """
+
+    def __init__(self) -> None:
+        self.fd, self._write = os.pipe()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether `cancel` was called."""
+        return self._write < 0
+
+    def cancel(self) -> None:
+        """Call everything off; a second call does nothing."""
+        write, self._write = self._write, -1
+        if write >= 0:
+            os.close(write)
+
+    def wait(self, seconds: float) -> None:
+        """Return after `seconds`.
+
+        Raises:
+            Cancelled: as soon as `cancel` is called.
+        """
+        poller = select.poll()
+        poller.register(self.fd, select.POLLIN)
+        if poller.poll(max(seconds, 0) * 1000):
+            raise Cancelled
+
+    def close(self) -> None:
+        """Free the descriptors; nothing may wait on it any more."""
+        self.cancel()
+        os.close(self.fd)
+
+
+class Deadline:
+    """A moment until which one step may take."""
+
+    def __init__(self, seconds: float, cancellation: Cancellation | None = None) -> None:
+        self.seconds = seconds
+        self.cancellation = cancellation
+        self._at = time.monotonic() + seconds
+
+    def remaining(self) -> float:
+        """Seconds that are left, 0 when there are none."""
+        return max(0.0, self._at - time.monotonic())
+
+    @property
+    def expired(self) -> bool:
+        """Whether the moment is over."""
+        return self.remaining() <= 0
+
+    def at_most(self, seconds: float) -> Deadline:
+        """A deadline `seconds` from now, or this one where it comes earlier."""
+        return Deadline(min(seconds, self.remaining()), self.cancellation)
+
+    def sleep(self, seconds: float) -> None:
+        """Wait for `seconds`, or until the deadline if that is earlier.
+
+        Raises:
+            Cancelled: the run was called off.
+        """
+        seconds = min(seconds, self.remaining())
+        if self.cancellation:
+            self.cancellation.wait(seconds)
+        else:
+            time.sleep(seconds)
+
+    def wait_for(self, fd: int, events: int) -> None:
+        """Return when `fd` has one of the poll `events`, or has failed.
+
+        Raises:
+            TimeoutError: the deadline came first.
+            Cancelled: the run was called off.
+        """
+        poller = select.poll()
+        poller.register(fd, events)
+        if self.cancellation:
+            poller.register(self.cancellation.fd, select.POLLIN)
+        ready = poller.poll(self.remaining() * 1000)
+        if not ready:
+            raise TimeoutError
+        if self.cancellation and any(f == self.cancellation.fd for f, _ in ready):
+            raise Cancelled

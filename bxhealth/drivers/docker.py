@@ -1,0 +1,65 @@
+"""The `docker` driver: the BuildKit inside a Docker Engine, by an upgrade of `POST /grpc`.
+
+As in buildx's `driver/docker/driver.go`. There is nothing to start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bxhealth import transports
+from bxhealth.buildkit.client import ControlClient
+from bxhealth.deadline import Deadline
+from bxhealth.docker_config import DockerConfig
+from bxhealth.drivers.interface import Reached
+from bxhealth.engine import Engine, EngineError
+from bxhealth.errors import NodeFailure
+from bxhealth.model import Cause, Node
+from bxhealth.transports.stream import Stream
+from bxhealth.transports.tls import TlsStream
+
+
+class DockerLink:
+    """See `interface.Link`."""
+
+    def __init__(self, node: Node, config: DockerConfig) -> None:
+        self._node = node
+        self._config = config
+        self._engine: Engine | None = None
+        self._stream: Stream | None = None
+
+    def reach(self, deadline: Deadline) -> Sequence[Reached]:
+        """See `interface.Link`."""
+        dialled: list[Stream] = []
+
+        def dial(deadline: Deadline) -> Stream:
+            dialled.append(transports.dial(self._config.endpoint(self._node.endpoint), deadline))
+            return dialled[-1]
+
+        self._engine = Engine(dial)
+        try:
+            self._stream = self._engine.upgrade("/grpc", "h2c", deadline)
+        except EngineError as error:
+            raise NodeFailure(
+                Cause.NOT_BUILDKIT, f"{self._node.endpoint} does not serve BuildKit at POST /grpc: {error}"
+            ) from error
+        control = ControlClient(self._stream)
+        certificate = dialled[-1].certificate if isinstance(dialled[-1], TlsStream) else None
+        return [
+            Reached(self._node.name, control.workers(deadline), control.version(deadline), control, certificate)
+        ]
+
+    def is_doomed(self, deadline: Deadline) -> bool:  # noqa: ARG002
+        """Never: there is nothing to start."""
+        return False
+
+    def diagnose(self, words: str, deadline: Deadline) -> NodeFailure:  # noqa: ARG002
+        """There is nothing to start, so there is nothing to add."""
+        return NodeFailure(Cause.BOOT_FAILED, words)
+
+    def close(self) -> None:
+        """See `interface.Link`."""
+        if self._stream:
+            self._stream.close()
+        if self._engine:
+            self._engine.close()

@@ -1,0 +1,193 @@
+"""The `docker-container` driver: a container on a Docker host, spoken to through `buildctl dial-stdio` in it.
+
+As in buildx's `driver/docker-container/driver.go`, which also gives the container its name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+
+from bxhealth import transports
+from bxhealth.buildkit.client import ControlClient
+from bxhealth.deadline import Deadline
+from bxhealth.docker_config import DockerConfig
+from bxhealth.drivers.interface import Reached
+from bxhealth.engine import Container, Engine, EngineError, ExecOutput, ExecStream
+from bxhealth.errors import BxhealthError, NodeFailure
+from bxhealth.model import Cause, Node
+from bxhealth.transports.stream import Stream
+from bxhealth.transports.tls import TlsStream
+
+_DEFAULT_IMAGE = "moby/buildkit:buildx-stable-1"
+"""driver/bkimage/bkimage.go"""
+_LOG_LINES = 10
+_PAUSE = 0.1
+_CRASHES = 2
+"""So many restarts while it is watched make a crash loop of what could have been one accident."""
+_CLEAN_UP_SECONDS = 2.0
+_DIAGNOSE_SECONDS = 2.0
+
+
+class DockerContainerLink:
+    """See `interface.Link`."""
+
+    def __init__(self, node: Node, config: DockerConfig) -> None:
+        self._node = node
+        self._config = config
+        self._name = f"buildx_buildkit_{node.name}"
+        self._engine = Engine(self._dial)
+        self._exec: ExecStream | None = None
+        self._answered = False
+        self._dialled: Stream | None = None
+
+    def reach(self, deadline: Deadline) -> Sequence[Reached]:
+        """See `interface.Link`; a container that has just been started gets the time to come up."""
+        failure: NodeFailure | None = None
+        first_count: int | None = None
+        while True:
+            container = self._container(deadline)
+            if container is None:
+                raise NodeFailure(
+                    Cause.CONTAINER_MISSING,
+                    f"the host {self._node.endpoint} has no container {self._name}",
+                    startable=True,
+                )
+            first_count = container.restart_count if first_count is None else first_count
+            crashes = container.restart_count - first_count
+            if container.status == "running" and crashes < _CRASHES:
+                try:
+                    return [self._ask(deadline)]
+                except _NotReady as not_ready:
+                    failure = not_ready.failure
+            elif container.status == "restarting" or crashes >= _CRASHES:
+                failure = self._down(Cause.CONTAINER_RESTARTING, container)
+                if crashes >= _CRASHES:
+                    raise self._with_log(failure)
+            elif container.status == "paused":
+                raise NodeFailure(Cause.DAEMON_UNRESPONSIVE, f"the container {self._name} is paused")
+            else:
+                raise self._with_log(self._down(Cause.CONTAINER_EXITED, container))
+            if deadline.remaining() <= _PAUSE:
+                raise self._with_log(failure)
+            deadline.sleep(_PAUSE)
+
+    def is_doomed(self, deadline: Deadline) -> bool:
+        """See `interface.Link`: it crash-loops, or ended and nothing will restart it."""
+        with contextlib.suppress(BxhealthError, EngineError):
+            container = self._engine.container(self._name, deadline)
+            return container is not None and (
+                container.restart_count >= _CRASHES or container.status in ("exited", "dead")
+            )
+        return False
+
+    def diagnose(self, words: str, deadline: Deadline) -> NodeFailure:
+        """See `interface.Link`."""
+        try:
+            container = self._container(deadline)
+            if container is None:
+                image = self._node.driver_opts.get("image") or _DEFAULT_IMAGE
+                if not self._engine.has_image(image, deadline):
+                    return NodeFailure(
+                        Cause.IMAGE_UNAVAILABLE,
+                        f"the host can neither find nor pull the image {image}: {words}",
+                    )
+            elif container.status == "restarting" or container.restart_count >= _CRASHES:
+                return self._with_log(self._down(Cause.CONTAINER_RESTARTING, container))
+            elif container.status in ("exited", "dead"):
+                return self._with_log(self._down(Cause.CONTAINER_EXITED, container))
+        except NodeFailure as failure:
+            return failure
+        except EngineError as error:
+            words = f"{words}; then the engine said: {error}"
+        return self._with_log(NodeFailure(Cause.BOOT_FAILED, words))
+
+    def close(self) -> None:
+        """See `interface.Link`; an exec whose daemon does not answer would stay, so it is ended."""
+        if self._exec:
+            self._exec.close()
+            if not self._answered:
+                with contextlib.suppress(BxhealthError, EngineError):
+                    self._engine.end_exec(self._name, self._exec, Deadline(_CLEAN_UP_SECONDS))
+        self._engine.close()
+
+    def _dial(self, deadline: Deadline) -> Stream:
+        self._dialled = transports.dial(self._config.endpoint(self._node.endpoint), deadline)
+        return self._dialled
+
+    def _container(self, deadline: Deadline) -> Container | None:
+        try:
+            return self._engine.container(self._name, deadline)
+        except EngineError as error:
+            raise self._refused(f"inspecting the container {self._name}", error) from error
+
+    def _ask(self, deadline: Deadline) -> Reached:
+        try:
+            self._exec = self._engine.exec_stream(self._name, ["buildctl", "dial-stdio"], deadline)
+        except EngineError as error:
+            failure = self._refused(f"starting `buildctl dial-stdio` in {self._name}", error)
+            raise _NotReady(failure) if error.status == _CONFLICT else failure from error
+        certificate = self._dialled.certificate if isinstance(self._dialled, TlsStream) else None
+        control = ControlClient(self._exec)
+        try:
+            workers = control.workers(deadline)
+        except NodeFailure as failure:
+            if failure.cause is Cause.ENDPOINT_REFUSED:
+                raise _NotReady(self._silent(self._exec)) from failure
+            raise
+        self._answered = True
+        return Reached(
+            self._node.name,
+            workers,
+            control.version(deadline),
+            control,
+            certificate,
+            self._run_inside,
+        )
+
+    def _silent(self, stream: ExecStream) -> NodeFailure:
+        """The failure of a `buildctl` that ended without a word from the daemon."""
+        stream.close()
+        self._exec = None
+        seen = bytes(stream.stderr).decode(errors="replace").strip().rpartition("\n")[2] or "it ended at once"
+        return NodeFailure(
+            Cause.DAEMON_UNRESPONSIVE,
+            f"the container {self._name} runs, and its BuildKit does not answer: {seen}",
+        )
+
+    def _run_inside(self, command: Sequence[str], deadline: Deadline) -> ExecOutput:
+        try:
+            return self._engine.run(self._name, command, deadline)
+        except EngineError as error:
+            raise self._refused(f"running `{command[0]}` in {self._name}", error) from error
+
+    def _refused(self, doing: str, error: EngineError) -> NodeFailure:
+        cause = Cause.ENDPOINT_DENIED if error.status in (401, 403) else Cause.DAEMON_UNRESPONSIVE
+        return NodeFailure(cause, f"{doing}: the engine at {self._node.endpoint} says: {error}")
+
+    def _down(self, cause: Cause, container: Container) -> NodeFailure:
+        end = "was killed for want of memory" if container.oom_killed else f"last exit code {container.exit_code}"
+        words = f", {container.error}" if container.error else ""
+        restarts = f", {container.restart_count} restarts" if container.restart_count else ""
+        state = "keeps restarting" if cause is Cause.CONTAINER_RESTARTING else f"is {container.status}"
+        return NodeFailure(
+            cause,
+            f"the container {self._name} {state} ({end}{restarts}{words})",
+            startable=cause is Cause.CONTAINER_EXITED,
+        )
+
+    def _with_log(self, failure: NodeFailure) -> NodeFailure:
+        with contextlib.suppress(BxhealthError, EngineError):
+            tail = self._engine.log_tail(self._name, _LOG_LINES, Deadline(_DIAGNOSE_SECONDS))
+            return NodeFailure(failure.cause, failure.message, startable=failure.startable, log_tail=tail)
+        return failure
+
+
+_CONFLICT = 409
+
+
+class _NotReady(Exception):
+    """BuildKit is not there yet; `failure` is what that comes to if it stays so."""
+
+    def __init__(self, failure: NodeFailure) -> None:
+        self.failure = failure

@@ -1,0 +1,136 @@
+"""The one module that starts processes: each in a session of its own, and ended with all that it started."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bxhealth.deadline import Cancellation, Deadline
+from bxhealth.errors import Cancelled, CliUnavailable
+
+if TYPE_CHECKING:
+    from typing import IO
+
+_SUPERVISOR = Path(__file__).with_name("supervisor.py")
+STOPPED = 124
+"""The supervisor's exit status when it ended the command, as of coreutils' `timeout`."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A process that ended: its exit status and what it wrote."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+def docker(
+    arguments: Sequence[str],
+    deadline: Deadline,
+    *,
+    files: Mapping[str, bytes],
+    environment: Mapping[str, str],
+    give_up: Cancellation | None = None,
+) -> Finished:
+    """Run the docker CLI through python-on-whales, in a private directory that holds `files`.
+
+    The directory has mode 0700 and is removed in every case, even when this process is killed: it belongs to
+    the supervisor that stands in front of the CLI. In `arguments` and `environment`, `{private}` stands for it.
+
+    Returns:
+        What became of it; status `STOPPED` if it took longer than `deadline`, or `give_up` was cancelled.
+
+    Raises:
+        CliUnavailable: there is no docker CLI.
+        Cancelled: the run was called off.
+    """
+    if shutil.which("docker") is None:
+        raise CliUnavailable("there is no `docker` on the PATH: install the Docker CLI with its buildx plugin")
+    # late, since it takes longer to import than a healthy builder takes to check
+    from python_on_whales import DockerClient, DockerException
+    from python_on_whales.utils import run
+
+    client = DockerClient(client_call=[sys.executable, "-I", "-S", str(_SUPERVISOR), "docker"])
+    lifelines = [lifeline.fd for lifeline in (deadline.cancellation, give_up) if lifeline]
+    order = {
+        "seconds": deadline.remaining(),
+        "lifelines": lifelines,
+        "files": {name: content.decode("latin-1") for name, content in files.items()},
+        "environment": dict(environment),
+    }
+    command = [*client.client_config.docker_cmd, *arguments]
+    try:
+        # `run`, since the client's own inspect and build contact every node of every builder
+        stdout, stderr = run(
+            command,
+            input=json.dumps(order).encode(),
+            return_stderr=True,
+            pass_fds=lifelines,
+        )
+        finished = Finished(0, stdout, stderr)
+    except DockerException as error:
+        finished = Finished(error.return_code, error.stdout or "", error.stderr or "")
+    if deadline.cancellation and deadline.cancellation.cancelled:
+        raise Cancelled
+    if "is not a docker command" in finished.stderr or "unknown command: docker buildx" in finished.stderr:
+        raise CliUnavailable("docker has no buildx: install its buildx plugin")
+    return finished
+
+
+class Pipe:
+    """A process whose standard input and output are one socket."""
+
+    def __init__(self, command: Sequence[str]) -> None:
+        """Start it.
+
+        Raises:
+            CliUnavailable: there is no such program.
+        """
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                self._process = subprocess.Popen(
+                    command,
+                    stdin=theirs.fileno(),
+                    stdout=theirs.fileno(),
+                    stderr=subprocess.PIPE,
+                    start_new_session=True,
+                )
+            except FileNotFoundError as error:
+                ours.close()
+                raise CliUnavailable(f"there is no `{command[0]}` on the PATH: install it") from error
+        self.socket = ours
+
+    def wait(self, deadline: Deadline) -> tuple[int, str]:
+        """The exit status and what was written to stderr, once the process has ended.
+
+        Raises:
+            TimeoutError: it had not by `deadline`.
+        """
+        try:
+            _, stderr = self._process.communicate(timeout=deadline.remaining())
+        except subprocess.TimeoutExpired:
+            raise TimeoutError from None
+        return self._process.returncode, stderr.decode(errors="replace")
+
+    def close(self) -> None:
+        """End the process with its group; a second call does nothing."""
+        self.socket.close()
+        if self._process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        stderr: IO[bytes] | None = self._process.stderr
+        if stderr:
+            stderr.close()

@@ -1,0 +1,103 @@
+"""`--format table`: for people. Failing nodes come first, each with its cause, what was seen and what to do."""
+
+from __future__ import annotations
+
+import click
+
+from bxhealth.model import BuilderReport, CheckResult, NodeReport, Report, Status, Verdict
+from bxhealth.reporters.escape import printable
+from bxhealth.reporters.interface import Style
+
+_COLOURS = {
+    Status.HEALTHY: "green",
+    Status.WARNING: "yellow",
+    Status.UNHEALTHY: "red",
+    Status.SKIPPED: "yellow",
+    Verdict.HEALTHY: "green",
+    Verdict.DEGRADED: "yellow",
+    Verdict.UNHEALTHY: "red",
+}
+_COLUMNS = ("NODE", "STATUS", "DRIVER", "ENDPOINT", "BUILDKIT", "PLATFORMS")
+_STATUS_COLUMN = 1
+_GAP = "  "
+
+
+def render(report: Report, style: Style) -> str:
+    """See `interface.Reporter`."""
+    return "\n".join(_builder(builder, style) for builder in report.builders)
+
+
+def _builder(builder: BuilderReport, style: Style) -> str:
+    nodes = sorted(builder.nodes, key=lambda node: -_urgency(node))
+    rows = [_row(builder, node) for node in nodes]
+    widths = [max(len(row[i]) for row in [_COLUMNS, *rows]) for i in range(len(_COLUMNS) - 1)]
+    lines = [_headline(builder, style)]
+    if builder.error:
+        lines.append(f"  {_paint('could not be checked:', 'red', style)} {printable(builder.error)}")
+    if rows:
+        lines.append("  " + _line(_COLUMNS, widths))
+    for node, row in zip(nodes, rows, strict=True):
+        painted = list(row)
+        padded = row[_STATUS_COLUMN].ljust(widths[_STATUS_COLUMN])
+        painted[_STATUS_COLUMN] = _paint(padded, _COLOURS[node.status], style)
+        lines.append("  " + _line(painted, widths))
+        lines += [f"      {line}" for line in _details(node, style)]
+    return "\n".join(lines) + "\n"
+
+
+def _urgency(node: NodeReport) -> int:
+    """Failing nodes first; what was not finished is more urgent to see than what is healthy."""
+    return {Status.UNHEALTHY: 3, Status.WARNING: 2, Status.SKIPPED: 1, Status.HEALTHY: 0}[node.status]
+
+
+def _headline(builder: BuilderReport, style: Style) -> str:
+    healthy = sum(node.status is Status.HEALTHY for node in builder.nodes)
+    word = _paint(builder.verdict.value, _COLOURS[builder.verdict], style)
+    return f"{printable(builder.name)}: {word}, {healthy} of {len(builder.nodes)} nodes healthy"
+
+
+def _row(builder: BuilderReport, node: NodeReport) -> tuple[str, ...]:
+    cells = (
+        node.name,
+        node.status.value,
+        builder.driver,
+        node.endpoint or "-",
+        node.buildkit_version or "-",
+        ",".join(node.platforms) or "-",
+    )
+    return tuple(printable(cell) for cell in cells)
+
+
+def _line(cells: tuple[str, ...] | list[str], widths: list[int]) -> str:
+    return _GAP.join(
+        [cell.ljust(width) for cell, width in zip(cells, widths, strict=False)] + [cells[-1]]
+    ).rstrip()
+
+
+def _details(node: NodeReport, style: Style) -> list[str]:
+    lines = []
+    if node.message:
+        cause = f"{_paint(node.cause.value, _COLOURS[node.status], style)}: " if node.cause else ""
+        lines.append(cause + printable(node.message))
+    if node.hint:
+        lines.append(f"hint: {printable(node.hint)}")
+    lines += [f"log: {printable(line)}" for line in node.log_tail]
+    if node.bootstrapped:
+        lines.append("it was not running and has been started")
+    if node.attempts > 1:
+        lines.append(f"after {node.attempts} attempts")
+    told = [check for check in node.checks if check.message != node.message or not check.message]
+    shown = told if style.verbose else [check for check in told if check.cause]
+    return lines + [_check(check, style) for check in shown]
+
+
+def _check(check: CheckResult, style: Style) -> str:
+    name = f"{check.name}[{check.target}]" if check.target else check.name
+    cause = f" {check.cause.value}" if check.cause else ""
+    words = f": {check.message}" if check.message else ""
+    status = _paint(check.status.value, _COLOURS[check.status], style)
+    return f"{printable(name)} {status}{cause}{printable(words)} ({check.duration_seconds:.2f} s)"
+
+
+def _paint(text: str, colour: str, style: Style) -> str:
+    return click.style(text, fg=colour) if style.colour else text
