@@ -38,6 +38,8 @@ class Buildx:
         deadline: Deadline,
         files: Mapping[str, bytes] | None = None,
         give_up: Cancellation | None = None,
+        *,
+        experimental: bool = False,
     ) -> Finished:
         """Run `docker buildx` with these arguments in a private directory, `{private}`, with these `files`.
 
@@ -55,7 +57,12 @@ class Buildx:
             [*context, "buildx", *arguments],
             deadline,
             files={**instance, **(files or {})},
-            environment={"BUILDX_CONFIG": "{private}", "TMPDIR": "{private}", "BUILDKIT_PROGRESS": "plain"},
+            environment={
+                "BUILDX_CONFIG": "{private}",
+                "TMPDIR": "{private}",
+                "BUILDKIT_PROGRESS": "plain",
+                **({"BUILDX_EXPERIMENTAL": "1"} if experimental else {}),
+            },
             give_up=give_up,
         )
 

@@ -16,9 +16,9 @@ from bxhealth.checks.interface import Check, Probe
 from bxhealth.deadline import Cancellation, Deadline
 from bxhealth.drivers.interface import Link, Reached, Unreached
 from bxhealth.errors import Cancelled, CliUnavailable, NodeFailure, StoreError
-from bxhealth.hints import HINTS
 from bxhealth.model import TRANSIENT, Builder, Cause, CheckResult, Node, NodeReport, Status
-from bxhealth.options import Options
+from bxhealth.options import Judging, Options
+from bxhealth.platforms import is_native, unique
 
 log = logging.getLogger(__name__)
 
@@ -84,11 +84,11 @@ class Checker:
         buildx: Buildx,
         observer: Observer,
     ) -> None:
-        self._options = options
+        self.options = options
         self._make_link = make_link
         self._checks = checks
         self._buildx = buildx
-        self._observer = observer
+        self.observer = observer
 
     def run(self, builders: Sequence[Builder]) -> Outcome:
         """Ask all nodes at once, and return when all have answered or the run is over for another reason.
@@ -97,13 +97,11 @@ class Checker:
         """
         cancellation = Cancellation()
         tasks = [
-            _Task(i, j, builder, node)
-            for i, builder in enumerate(builders)
-            for j, node in enumerate(builder.nodes)
+            _Task(i, j, builder, node) for i, builder in enumerate(builders) for j, node in enumerate(builder.nodes)
         ]
         run = _Run(self, tasks, cancellation)
         try:
-            return run.finish(self._options)
+            return run.finish()
         finally:
             run.stop()
 
@@ -114,7 +112,7 @@ class Checker:
             StoreError, CliUnavailable: it could not be asked.
             Cancelled: the run was called off.
         """
-        limits = self._options.limits
+        limits = self.options.limits
         begun = time.monotonic()
         attempt = 1
         while True:
@@ -138,11 +136,13 @@ class Checker:
             return [
                 self._ask(builder, node, outcome, steps, cancellation)
                 if isinstance(outcome, Reached)
-                else _report(outcome.name, node, [*steps[:-1], _failed("reach", outcome.failure, 0.0)])
+                else _report(
+                    outcome.name, node, [*steps[:-1], _failed("reach", outcome.failure, 0.0)], self.options.judging
+                )
                 for outcome in outcomes
             ]
         except NodeFailure as failure:
-            return [_report(node.name, node, steps, log_tail=failure.log_tail)]
+            return [_report(node.name, node, steps, self.options.judging, log_tail=failure.log_tail)]
         finally:
             link.close()
 
@@ -150,7 +150,7 @@ class Checker:
         self, builder: Builder, node: Node, link: Link, steps: list[CheckResult], cancellation: Cancellation
     ) -> Sequence[Reached | Unreached]:
         """Reach the node, started if need be; `steps` gets the results of `reach` and `bootstrap`."""
-        limits = self._options.limits
+        limits = self.options.limits
         begun = time.monotonic()
         try:
             outcomes = link.reach(Deadline(limits.probe_timeout, cancellation))
@@ -158,13 +158,13 @@ class Checker:
             steps.append(_failed("reach", failure, time.monotonic() - begun))
             if not failure.startable:
                 raise
-            if not self._options.bootstrap:
+            if not self.options.bootstrap:
                 steps.append(CheckResult("bootstrap", Status.SKIPPED, message="not asked for"))
                 raise
         else:
             steps.append(CheckResult("reach", Status.HEALTHY, duration_seconds=time.monotonic() - begun))
             return outcomes
-        self._observer.bootstrapping(builder, node)
+        self.observer.bootstrapping(builder, node)
         begun = time.monotonic()
         try:
             outcomes = self._bootstrap(builder, node, link, cancellation)
@@ -182,14 +182,15 @@ class Checker:
         self, builder: Builder, node: Node, link: Link, cancellation: Cancellation
     ) -> Sequence[Reached | Unreached]:
         """Start the node, then reach it: only its own answer counts, not buildx's exit status."""
-        limits = self._options.limits
+        limits = self.options.limits
         gave_up = Cancellation()
         stop_watching = threading.Event()
 
         def watch() -> None:
             while not stop_watching.wait(_WATCH_SECONDS):
                 if link.is_doomed(Deadline(limits.probe_timeout, cancellation)):
-                    return gave_up.cancel()
+                    gave_up.cancel()
+                    return
 
         watcher = threading.Thread(target=watch, name=f"watch {node.name}", daemon=True)
         watcher.start()
@@ -217,7 +218,7 @@ class Checker:
         steps: Sequence[CheckResult],
         cancellation: Cancellation,
     ) -> NodeReport:
-        probe = Probe(builder, node, reached, self._options, self._buildx, cancellation)
+        probe = Probe(builder, node, reached, self.options, self._buildx, cancellation)
         results = list(steps)
         for name, check in self._checks.items():
             begun = time.monotonic()
@@ -229,7 +230,7 @@ class Checker:
             results += [
                 answer if answer.duration_seconds else replace(answer, duration_seconds=took) for answer in answers
             ]
-        return _report(reached.name, node, results, reached=reached)
+        return _report(reached.name, node, results, self.options.judging, reached=reached)
 
 
 class _Run:
@@ -237,6 +238,8 @@ class _Run:
 
     def __init__(self, checker: Checker, tasks: Sequence[_Task], cancellation: Cancellation) -> None:
         self._checker = checker
+        self._options = checker.options
+        self._observer = checker.observer
         self._tasks = tasks
         self._cancellation = cancellation
         self._waiting: queue.SimpleQueue[_Task] = queue.SimpleQueue()
@@ -244,10 +247,10 @@ class _Run:
         for task in tasks:
             self._waiting.put(task)
 
-    def finish(self, options: Options) -> Outcome:
+    def finish(self) -> Outcome:
         """Let the threads work until all is answered or there is a reason to stop, and collect."""
         outcome = Outcome()
-        limits = options.limits
+        limits = self._options.limits
         stopped: tuple[Status, Cause | None, str] | None = None
         deadline = Deadline(limits.deadline if limits.deadline is not None else float("inf"))
         try:
@@ -260,7 +263,7 @@ class _Run:
                     stopped = (Status.UNHEALTHY, Cause.DEADLINE_EXCEEDED, seen)
                     break
                 self._note(outcome, answer)
-                if options.fail_fast and any(policy.decides(report) for report in answer.reports):
+                if self._options.fail_fast and self._is_decided(outcome, answer.task):
                     seen = f"not finished, since {answer.task.node.name} has decided the verdict (--fail-fast)"
                     stopped = (Status.SKIPPED, None, seen)
                     break
@@ -275,6 +278,15 @@ class _Run:
     def stop(self) -> None:
         """Call off what still runs."""
         self._cancellation.cancel()
+
+    def _is_decided(self, outcome: Outcome, last: _Task) -> bool:
+        reports = [
+            report
+            for (index, _), answered in outcome.reports.items()
+            if index == last.builder_index
+            for report in answered
+        ]
+        return policy.is_decided(last.builder, reports, self._options.judging)
 
     def _next(self, seconds: float) -> _Answer | None:
         try:
@@ -294,14 +306,14 @@ class _Run:
             key = (task.builder_index, task.node_index)
             if key not in outcome.reports:
                 checks = [CheckResult("reach", status, cause, message)]
-                outcome.reports[key] = [_report(task.node.name, task.node, checks)]
+                outcome.reports[key] = [_report(task.node.name, task.node, checks, self._options.judging)]
 
     def _note(self, outcome: Outcome, answer: _Answer) -> None:
         task = answer.task
         outcome.reports[(task.builder_index, task.node_index)] = answer.reports
         if answer.error:
             outcome.errors.setdefault(task.builder_index, answer.error)
-        self._checker._observer.finished(task.builder, task.node, answer.reports)
+        self._observer.finished(task.builder, task.node, answer.reports)
 
     def _work(self) -> None:
         while not self._cancellation.cancelled:
@@ -319,7 +331,7 @@ class _Run:
 
     def _answer(self, task: _Task) -> _Answer:
         node = task.node
-        self._checker._observer.started(task.builder, node)
+        self._observer.started(task.builder, node)
         try:
             return _Answer(task, self._checker.check_node(task.builder, node, self._cancellation))
         except Cancelled:
@@ -327,12 +339,14 @@ class _Run:
         except (StoreError, CliUnavailable) as error:
             cause = Cause.CONFIG_INVALID if isinstance(error, StoreError) else Cause.BOOT_FAILED
             checks = [CheckResult("reach", Status.UNHEALTHY, cause, str(error))]
-            return _Answer(task, [_report(node.name, node, checks)], f"node {node.name}: {error}")
+            return _Answer(
+                task, [_report(node.name, node, checks, self._options.judging)], f"node {node.name}: {error}"
+            )
         except Exception as error:  # a defect of ours must not hide what the other nodes answer
             log.info("%s/%s: internal error", task.builder.name, node.name, exc_info=True)
             seen = f"{type(error).__name__}: {error}"
             checks = [CheckResult("reach", Status.UNHEALTHY, Cause.INTERNAL_ERROR, seen)]
-            return _Answer(task, [_report(node.name, node, checks)])
+            return _Answer(task, [_report(node.name, node, checks, self._options.judging)])
 
 
 def _failed(name: str, failure: NodeFailure, took: float) -> CheckResult:
@@ -343,24 +357,29 @@ def _report(
     name: str,
     node: Node,
     checks: Sequence[CheckResult],
+    judging: Judging,
     *,
     reached: Reached | None = None,
     log_tail: tuple[str, ...] = (),
 ) -> NodeReport:
-    decisive = policy.worst(checks)
-    status = decisive.status if decisive else Status.SKIPPED
-    cause = decisive.cause if decisive else None
-    offered = [platform for worker in (reached.workers if reached else ()) for platform in worker.platforms]
-    return NodeReport(
+    checks = policy.settle(checks, judging)
+    served = _served(reached, checks) if reached else ()
+    report = NodeReport(
         name,
         node.endpoint,
-        status,
-        cause,
-        decisive.message if decisive and status is not Status.HEALTHY else "",
-        HINTS[cause] if cause else "",
+        Status.SKIPPED,
         bootstrapped=any(c.name == "bootstrap" and c.status is Status.HEALTHY for c in checks),
         buildkit_version=reached.version if reached else None,
-        platforms=tuple(dict.fromkeys(offered)),
+        platforms=served,
+        emulated_platforms=tuple(p for p in served if reached and not is_native(p, reached.native)),
         log_tail=log_tail,
-        checks=tuple(checks),
     )
+    return policy.conclude(report, checks)
+
+
+def _served(reached: Reached, checks: Sequence[CheckResult]) -> tuple[str, ...]:
+    """What the workers list and what canaries have shown, less what canaries have refuted."""
+    canaries = {check.target: check.status for check in checks if check.name == "canary" and check.target}
+    shown = [platform for platform, status in canaries.items() if status is Status.HEALTHY]
+    refuted = [platform for platform, status in canaries.items() if status not in (Status.HEALTHY, Status.SKIPPED)]
+    return tuple(platform for platform in unique((*reached.offered, *shown)) if platform not in refuted)

@@ -8,35 +8,35 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from bxhealth import __version__, policy
-from bxhealth.durations import Duration
 from bxhealth.errors import StoreError
-from bxhealth.model import Builder, BuilderReport, Report
-from bxhealth.options import Limits, Options
+from bxhealth.model import Builder, BuilderReport, Report, Verdict
+from bxhealth.options import Options
+from bxhealth.parameters import Command, Parsed, check_options, option
 from bxhealth.store import Store
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-    from bxhealth.checker import Observer, Outcome
+    from bxhealth.checker import Observer
 
-_Function = TypeVar("_Function", bound=Callable[..., Any])
 _FORMATS = ("table", "json")
-_SIGTERM_STATUS = 128 + signal.SIGTERM
+_STDOUT = "-"
 
 
-def _option(*declarations: str, **attributes: Any) -> Callable[[_Function], _Function]:
-    """A click option that can also be given as `BXHEALTH_…` in the environment."""
-    word = next(name for name in declarations if name.startswith("--")).split("/")[0].removeprefix("--")
-    variable = f"BXHEALTH_{word.upper().replace('-', '_')}"
-    return click.option(*declarations, envvar=variable, show_envvar=True, **attributes)
+def _parse_report(text: str) -> tuple[str, str]:
+    form, separator, path = text.partition("=")
+    if form not in _FORMATS or not separator or not path:
+        raise ValueError(f"{text!r} is not FORMAT=PATH with a format of {', '.join(_FORMATS)}")
+    return form, path
 
 
 def _complete_builder(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
@@ -53,50 +53,27 @@ def cli() -> None:
     """Tell the truth about multi-node buildx builders: which node cannot build, and why."""
 
 
-@cli.command()
+@cli.command(cls=Command)
 @click.argument("builders", metavar="[BUILDER]...", nargs=-1, shell_complete=_complete_builder)
-@_option("--all", "every", is_flag=True, help="Check every builder that buildx knows.")
-@_option("--node", "only", metavar="NODE", multiple=True, help="Check only this node; repeatable.")
-@_option("--exclude", metavar="NODE", multiple=True, help="Check all nodes but this one; repeatable.")
-@_option("--bootstrap/--no-bootstrap", default=True, show_default=True, help="Start nodes that are not running.")
-@_option(
-    "--probe-timeout",
-    type=Duration(),
-    default="5s",
-    show_default=True,
-    help="How long talking to a running node may take.",
-)
-@_option(
-    "--boot-timeout",
-    type=Duration(),
-    default="2m",
-    show_default=True,
-    help="How long starting a node may take.",
-)
-@_option("--deadline", type=Duration(), help="How long the whole run may take.  [default: any time]")
-@_option(
-    "--retries",
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    help="Further attempts after a transient cause.",
-)
-@_option(
-    "--retry-delay",
-    type=Duration(),
-    default="1s",
-    show_default=True,
-    help="The wait before the first of them; each further one takes twice as long.",
-)
-@_option("--fail-fast", is_flag=True, help="Stop at the first node that decides the verdict.")
-@_option("--concurrency", type=click.IntRange(min=1), default=64, show_default=True, help="Nodes at a time.")
-@_option(
+@option("--all", "every", is_flag=True, help="Check every builder that buildx knows.")
+@option("--node", "only", metavar="NODE", multiple=True, help="Check only this node; repeatable.")
+@option("--exclude", metavar="NODE", multiple=True, help="Check all nodes but this one; repeatable.")
+@check_options
+@option(
     "--format",
     "form",
     type=click.Choice(_FORMATS),
     default="table",
     show_default=True,
     help="What the report on stdout looks like.",
+)
+@option(
+    "--report",
+    "further",
+    metavar="FORMAT=PATH",
+    type=Parsed("report", _parse_report),
+    multiple=True,
+    help="Write a report to PATH as well, - for stdout; repeatable.",
 )
 @click.option("-v", "--verbose", count=True, help="Explain every step on stderr, and show every check.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing; the exit status says it all.")
@@ -105,15 +82,9 @@ def check(
     every: bool,
     only: tuple[str, ...],
     exclude: tuple[str, ...],
-    bootstrap: bool,
-    probe_timeout: float,
-    boot_timeout: float,
-    deadline: float | None,
-    retries: int,
-    retry_delay: float,
-    fail_fast: bool,
-    concurrency: int,
+    options: Options,
     form: str,
+    further: tuple[tuple[str, str], ...],
     verbose: int,
     quiet: bool,
 ) -> int:
@@ -134,40 +105,30 @@ def check(
         raise click.UsageError("--all and the names of builders exclude each other")
     if verbose and quiet:
         raise click.UsageError("-v and -q exclude each other")
-    logging.basicConfig(
-        level=logging.INFO if verbose == 1 else logging.DEBUG if verbose else logging.ERROR,
-        format="%(message)s",
-        stream=sys.stderr,
-    )
-    limits = Limits(probe_timeout, boot_timeout, deadline, retries, retry_delay, concurrency)
-    options = Options(limits, bootstrap, fail_fast)
+    _log(verbose)
     started_at, begun = datetime.now(timezone.utc), time.monotonic()
     store = Store(os.environ)
     chosen, unreadable = _choose(store, builders, every)
     selected = _select(chosen, only, exclude)
-    outcome = _check_all(store, selected, options, quiet, verbose)
-    judged = [
-        policy.judge(
-            builder.name,
-            builder.driver,
-            [node for j in range(len(builder.nodes)) for node in outcome.reports.get((i, j), ())],
-            outcome.errors.get(i),
-        )
-        for i, builder in enumerate(selected)
-    ]
+    _require_known(options.judging.advisory, chosen)
+    with _progress(quiet, verbose) as observer, _sigterm_interrupts():
+        # late, so that --help, list and a wrong option do not pay for it
+        from bxhealth import wiring
+
+        judged, checks, interrupted = wiring.check(store, selected, options, observer)
     judged += unreadable
-    report = Report(__version__, started_at, time.monotonic() - begun, policy.overall(judged), judged)
-    status = policy.exit_status(report)
+    verdict = policy.overall(judged, checks, options.judging)
+    report = Report(__version__, started_at, time.monotonic() - begun, verdict, judged, checks)
+    for name, path in further:
+        _write(report, name, path, bool(verbose))
     if not quiet:
-        _write(report, form, bool(verbose))
-        for builder in judged:
-            if builder.error:
-                _complain(builder.error)
-    return policy.INTERRUPTED if outcome.interrupted else status
+        _write(report, form, _STDOUT, bool(verbose))
+        _warn(report)
+    return policy.INTERRUPTED if interrupted else policy.exit_status(report)
 
 
 @cli.command("list")
-@_option(
+@option(
     "--format",
     "form",
     type=click.Choice(_FORMATS),
@@ -207,7 +168,7 @@ def _choose(store: Store, names: Sequence[str], every: bool) -> tuple[list[Build
         try:
             chosen.append(store.builder(name))
         except StoreError as error:
-            unreadable.append(policy.judge(name, "", (), str(error)))
+            unreadable.append(BuilderReport(name, "", Verdict.UNHEALTHY, "all-nodes", (), error=str(error)))
     if not chosen and not every:
         _give_up(*(report.error or "" for report in unreadable))
     return chosen, unreadable
@@ -222,9 +183,7 @@ def _select(builders: Sequence[Builder], only: Sequence[str], exclude: Sequence[
     selected = [
         replace(
             builder,
-            nodes=tuple(
-                node for node in builder.nodes if (not only or node.name in only) and node.name not in exclude
-            ),
+            nodes=tuple(node for node in builder.nodes if (not only or node.name in only) and node.name not in exclude),
         )
         for builder in builders
     ]
@@ -234,23 +193,19 @@ def _select(builders: Sequence[Builder], only: Sequence[str], exclude: Sequence[
     return kept
 
 
-def _check_all(store: Store, builders: Sequence[Builder], options: Options, quiet: bool, verbose: int) -> Outcome:
-    # late, so that --help, list and a wrong option do not pay for it
-    from bxhealth import drivers
-    from bxhealth.buildx import Buildx
-    from bxhealth.checker import Checker
-    from bxhealth.checks import CHECKS
+def _require_known(advisory: frozenset[str], builders: Sequence[Builder]) -> None:
+    """A name that is neither a node nor a check would be silent about what it was meant for."""
+    from bxhealth.checks import NAMES
 
-    buildx = Buildx()
-    with _progress(quiet, verbose) as observer, _sigterm_interrupts():
-        checker = Checker(
-            options,
-            lambda builder, node: drivers.link(builder, node, store.docker, buildx),
-            CHECKS,
-            buildx,
-            observer,
-        )
-        return checker.run(builders)
+    nodes = {node.name for builder in builders for node in builder.nodes}
+    for name in sorted(advisory - nodes - set(NAMES)):
+        raise click.UsageError(f"--advisory {name}: neither a node nor a check; checks are {', '.join(NAMES)}")
+
+
+def _log(verbose: int) -> None:
+    level = {0: logging.ERROR, 1: logging.INFO}.get(verbose, logging.DEBUG)
+    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    logging.getLogger("bxhealth").setLevel(level)
 
 
 @contextlib.contextmanager
@@ -284,13 +239,32 @@ def _sigterm_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _write(report: Report, form: str, verbose: bool) -> None:
+def _write(report: Report, form: str, path: str, verbose: bool) -> None:
+    from bxhealth.files import write_whole
     from bxhealth.reporters import REPORTERS
     from bxhealth.reporters.interface import Style
 
-    colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    terminal = path == _STDOUT and sys.stdout.isatty()
+    colour = terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     text = REPORTERS[form](report, Style(colour, verbose))
-    click.echo(text, nl=False, color=colour)
+    if path == _STDOUT:
+        click.echo(text, nl=False, color=colour)
+    else:
+        write_whole(Path(path), text)
+
+
+def _warn(report: Report) -> None:
+    """Say on stderr what must not be overlooked, and to a CI system what it can show."""
+    from bxhealth.reporters.annotations import are_wanted, render
+
+    for builder in report.builders:
+        if builder.error:
+            _complain(builder.error)
+    for check in report.checks:
+        if check.cause:
+            _complain(f"warning: {check.name} {check.target}: {check.cause.value}: {check.message}")
+    if are_wanted(os.environ):
+        click.echo(render(report), nl=False, err=True)
 
 
 def _complain(message: str) -> None:

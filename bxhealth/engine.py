@@ -51,6 +51,8 @@ class Container:
     exit_code: int = 0
     oom_killed: bool = False
     restart_count: int = 0
+    finished_at: str = ""
+    """When it last ended, in RFC 3339; a time in year 1 if it never did."""
     error: str = ""
 
 
@@ -91,6 +93,7 @@ class Engine:
             exit_code=int(state.get("ExitCode") or 0),
             oom_killed=bool(state.get("OOMKilled")),
             restart_count=int(body.get("RestartCount") or 0),
+            finished_at=str(state.get("FinishedAt") or ""),
             error=str(state.get("Error") or ""),
         )
 
@@ -156,8 +159,11 @@ class Engine:
             stream.close()
             raise
 
-    def exec_stream(self, container: str, command: Sequence[str], deadline: Deadline) -> ExecStream:
-        """A stream to the standard input and output of a command in a container. Raises as `call` does."""
+    def exec_stream(self, container: str, command: Sequence[str], deadline: Deadline, peer: str) -> ExecStream:
+        """A stream to the standard input and output of a command in a container, with a name for messages.
+
+        Raises as `call` does.
+        """
         mark = uuid.uuid4().hex
         created = self.call(
             "POST",
@@ -174,11 +180,11 @@ class Engine:
         identity = str(created.get("Id", ""))
         start = {"Detach": False, "Tty": False}
         stream = self.upgrade(f"/exec/{quote(identity, safe='')}/start", "tcp", deadline, start)
-        return ExecStream(stream, f"`{command[0]}` in container {container}", identity, mark)
+        return ExecStream(stream, peer, identity, mark)
 
     def run(self, container: str, command: Sequence[str], deadline: Deadline) -> ExecOutput:
         """Run a command in a container and wait for it. Raises as `call` does."""
-        stream = self.exec_stream(container, command, deadline)
+        stream = self.exec_stream(container, command, deadline, f"`{command[0]}` in the container {container}")
         try:
             output = b"".join(iter(lambda: stream.recv(65536, deadline), b""))
         finally:
@@ -317,7 +323,10 @@ class ExecStream:
         assert isinstance(reader, StreamReader)
         reader.deadline = deadline
         while not self._pending:
-            frame = next(_frames(self._file), None)
+            try:
+                frame = next(_frames(self._file), None)
+            except NodeFailure as failure:
+                raise self._explained(failure, deadline) from failure
             if frame is None:
                 return b""
             kind, payload = frame
@@ -327,6 +336,12 @@ class ExecStream:
                 self._pending = payload
         data, self._pending = self._pending[:size], self._pending[size:]
         return data
+
+    def _explained(self, failure: NodeFailure, deadline: Deadline) -> NodeFailure:
+        """The failure in terms of the command: it, and not the engine, is what does not answer."""
+        if failure.cause is not Cause.DAEMON_UNRESPONSIVE:
+            return failure
+        return NodeFailure(failure.cause, f"{self.peer} did not answer within {deadline.seconds:.3g} s")
 
     def sendall(self, data: bytes, deadline: Deadline) -> None:
         """See `Stream`."""

@@ -37,9 +37,7 @@ class NodeFailure(BxhealthError):
         log_tail: the node's own last lines, where there are any.
     """
 
-    def __init__(
-        self, cause: Cause, message: str, *, startable: bool = False, log_tail: tuple[str, ...] = ()
-    ) -> None:
+    def __init__(self, cause: Cause, message: str, *, startable: bool = False, log_tail: tuple[str, ...] = ()) -> None:
         self.cause = cause
         self.message = message
         self.startable = startable

@@ -37,12 +37,10 @@ def _table(builders: Sequence[Builder], current: str) -> str:
     for builder in builders:
         name = builder.name + ("*" if builder.name == current else "")
         rows += [
-            (name, node.name, builder.driver, node.endpoint, ",".join(node.platforms) or "-")
-            for node in builder.nodes
+            (name, node.name, builder.driver, node.endpoint, ",".join(node.platforms) or "-") for node in builder.nodes
         ]
     cells = [[printable(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in cells) for i in range(len(_COLUMNS))]
     return "".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + "\n"
-        for row in cells
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + "\n" for row in cells
     )

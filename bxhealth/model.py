@@ -133,6 +133,8 @@ class CheckResult:
     target: str | None = None
     """What of the node was asked about, such as a platform or an image; None for the node as a whole."""
     duration_seconds: float = 0.0
+    measured: Mapping[str, float] = field(default_factory=dict)
+    """Figures that were taken, by a name that ends in their unit, such as `disk_free_bytes`."""
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,9 @@ class NodeReport:
     duration_seconds: float = 0.0
     buildkit_version: str | None = None
     platforms: tuple[str, ...] = ()
+    """What it can serve: what its workers list, and what a canary has shown; less what a canary has refuted."""
+    emulated_platforms: tuple[str, ...] = ()
+    """Those of `platforms` that only an emulator serves, where that can be told."""
     log_tail: tuple[str, ...] = ()
     checks: tuple[CheckResult, ...] = ()
 
@@ -160,7 +165,12 @@ class PlatformReport:
     """How many nodes of a builder can serve one platform now."""
 
     healthy_nodes: int
+    """How many usable nodes count for it: all in `nodes`, or, with `--native`, those without emulation."""
     required: bool
+    nodes: tuple[str, ...] = ()
+    """The usable nodes that can serve it."""
+    emulated_on: tuple[str, ...] = ()
+    """Those of `nodes` that serve it through an emulator only."""
 
 
 @dataclass(frozen=True)
@@ -186,3 +196,5 @@ class Report:
     duration_seconds: float
     verdict: Verdict
     builders: Sequence[BuilderReport]
+    checks: Sequence[CheckResult] = ()
+    """What was asked of the client rather than of a node, such as its registry credentials."""

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bxhealth.versions import Version
+
+ALL_NODES, ALL_PLATFORMS = "all-nodes", "all-platforms"
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -18,9 +22,42 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class Judging:
+    """What makes a verdict of reports."""
+
+    policy: str = ALL_NODES
+    min_nodes: int = 1
+    required: tuple[str, ...] = ()
+    """Platforms, normalised, that some healthy node has to serve."""
+    native: bool = False
+    advisory: frozenset[str] = frozenset()
+    """Names of nodes and of checks whose failures warn and do not fail."""
+    strict: bool = False
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """How much has to be free: a share of the whole, or so many bytes."""
+
+    percent: float | None = None
+    size_bytes: int = 0
+
+
+@dataclass(frozen=True)
 class Options:
     """All that decides what is checked and how it is judged."""
 
     limits: Limits = Limits()
     bootstrap: bool = True
     fail_fast: bool = False
+    judging: Judging = Judging()
+    canary: tuple[str, ...] | None = None
+    """The platforms to execute a canary for; none named means those that a node declares, None no canary."""
+    pull: tuple[str, ...] = ()
+    """Images that each node has to be able to resolve."""
+    registries: tuple[str, ...] = ()
+    """Registries that the client's credentials have to work for."""
+    min_free_disk: Threshold | None = None
+    min_buildkit: Version | None = None
+    same_version: bool = False
+    certificate_days: float | None = None

@@ -45,6 +45,24 @@ def parse(text: str) -> str:
     return normalise(*parts)
 
 
+def is_native(platform: str, native: str) -> bool:
+    """Whether a host of the platform `native` can execute `platform` by itself, so far as can be told from names.
+
+    386 counts as native to amd64, and arm to arm64, though some arm64 processors cannot execute arm.
+    """
+    os, architecture = _architecture(platform)
+    native_os, native_architecture = _architecture(native)
+    return os == native_os and architecture in (native_architecture, _ALSO_EXECUTES.get(native_architecture))
+
+
+_ALSO_EXECUTES = {"amd64": "386", "arm64": "arm"}
+
+
+def _architecture(platform: str) -> tuple[str, str]:
+    os, _, rest = platform.partition("/")
+    return os, rest.partition("/")[0]
+
+
 def unique(platforms: Iterable[str]) -> tuple[str, ...]:
     """The platforms without repetition, the first of each kept, in order."""
     return tuple(dict.fromkeys(platforms))

@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
-from bxhealth.model import BuilderReport, CheckResult, NodeReport, PlatformReport, Report, Status, Verdict
+from bxhealth import versions
+from bxhealth.hints import HINTS
+from bxhealth.model import (
+    Builder,
+    BuilderReport,
+    Cause,
+    CheckResult,
+    NodeReport,
+    PlatformReport,
+    Report,
+    Status,
+    Verdict,
+)
+from bxhealth.options import ALL_NODES, Judging
 
 HEALTHY, UNHEALTHY, COULD_NOT_CHECK = 0, 1, 3
 INTERRUPTED = 130
@@ -18,42 +33,125 @@ def worst(checks: Iterable[CheckResult]) -> CheckResult | None:
     return max(checks, key=lambda check: (check.status.severity, check.name == "bootstrap"), default=None)
 
 
-def verdict_of(nodes: Sequence[NodeReport]) -> Verdict:
-    """What the nodes add up to: every one has to be healthy, and a warning is no failure.
+def settle(checks: Sequence[CheckResult], judging: Judging) -> list[CheckResult]:
+    """The checks of a node as they count: advisory ones warn at most, and a canary settles what was doubtful.
+
+    A platform that is declared and not listed is a warning, which a canary that executes takes back.
+    """
+    executes = {check.target for check in checks if check.name == "canary" and check.status is Status.HEALTHY}
+    settled = []
+    for check in checks:
+        if check.name in judging.advisory and check.status is Status.UNHEALTHY:
+            check = replace(check, status=Status.WARNING)
+        if check.name == "platforms" and check.target in executes:
+            check = replace(check, status=Status.HEALTHY, cause=None, message=f"{check.message}, and executes")
+        settled.append(check)
+    return settled
+
+
+def conclude(report: NodeReport, checks: Sequence[CheckResult]) -> NodeReport:
+    """The node's report with these checks: its status, cause, message and hint are those of the worst."""
+    decisive = worst(checks)
+    status = decisive.status if decisive else Status.SKIPPED
+    cause = decisive.cause if decisive else None
+    message = decisive.message if decisive and status is not Status.HEALTHY else ""
+    hint = HINTS[cause] if cause else ""
+    return replace(report, status=status, cause=cause, message=message, hint=hint, checks=tuple(checks))
+
+
+def mark_skew(nodes: Sequence[NodeReport], judging: Judging) -> list[NodeReport]:
+    """The reports with a failed `version` check on every node whose BuildKit differs from that of most.
+
+    Where no version leads, the newest does. Nodes that tell no version are left as they are.
+    """
+    told = Counter(node.buildkit_version for node in nodes if node.buildkit_version)
+    if len(told) < 2:
+        return list(nodes)
+    common = max(told, key=lambda version: (told[version], _age(version), version))
+    marked = []
+    for node in nodes:
+        if node.buildkit_version in (None, common):
+            marked.append(node)
+            continue
+        message = f"BuildKit {node.buildkit_version}, where other nodes have {common}"
+        skew = CheckResult("version", Status.UNHEALTHY, Cause.VERSION_SKEW, message)
+        marked.append(conclude(node, settle([*node.checks, skew], judging)))
+    return marked
+
+
+def _age(version: str) -> tuple[int, versions.Version]:
+    try:
+        return 1, versions.parse(version)
+    except ValueError:
+        return 0, versions.Version(0, 0, 0)
+
+
+def platforms_of(builder: Builder, nodes: Sequence[NodeReport], judging: Judging) -> dict[str, PlatformReport]:
+    """For each platform that is required, declared or offered: which usable nodes can serve it now."""
+    declared = (platform for node in builder.nodes for platform in node.platforms)
+    offered = (platform for node in nodes for platform in node.platforms)
+    served = {}
+    for platform in dict.fromkeys((*judging.required, *declared, *offered)):
+        able = [node for node in nodes if _is_usable(node) and platform in node.platforms]
+        emulated = tuple(node.name for node in able if platform in node.emulated_platforms)
+        count = len(able) - (len(emulated) if judging.native else 0)
+        names = tuple(node.name for node in able)
+        served[platform] = PlatformReport(count, platform in judging.required, names, emulated)
+    return served
+
+
+def judge(builder: Builder, nodes: Sequence[NodeReport], judging: Judging, error: str | None = None) -> BuilderReport:
+    """The report of a builder; with an `error`, something of it could not be checked, and it is not healthy."""
+    nodes = [replace(node, advisory=node.name in judging.advisory) for node in nodes]
+    platforms = platforms_of(builder, nodes, judging)
+    failed = bool(error) or fails(platforms, nodes, judging)
+    flawed = any(node.status not in (Status.HEALTHY, Status.WARNING) for node in nodes) or _warns(nodes)
+    verdict = Verdict.UNHEALTHY if failed or (flawed and judging.strict) else Verdict.DEGRADED if flawed else None
+    return BuilderReport(
+        builder.name,
+        builder.driver,
+        verdict or Verdict.HEALTHY,
+        judging.policy,
+        tuple(nodes),
+        platforms,
+        error,
+    )
+
+
+def fails(
+    platforms: dict[str, PlatformReport], nodes: Sequence[NodeReport], judging: Judging, unfinished: int = 0
+) -> bool:
+    """Whether the policy is broken, even if `unfinished` further nodes were healthy and served everything.
 
     A node that was not asked to the end is not known to be healthy, so it counts as one that is not.
     """
-    if not nodes or any(node.status in (Status.UNHEALTHY, Status.SKIPPED) for node in nodes):
-        return Verdict.UNHEALTHY
-    if any(node.status is Status.WARNING for node in nodes):
-        return Verdict.DEGRADED
-    return Verdict.HEALTHY
+    least = 1 if judging.policy == ALL_NODES else judging.min_nodes
+    if any(
+        platform.healthy_nodes + unfinished < least
+        for platform in platforms.values()
+        if platform.required or judging.policy != ALL_NODES
+    ):
+        return True
+    if judging.policy == ALL_NODES:
+        return not (nodes or unfinished) or any(not (_is_usable(node) or node.advisory) for node in nodes)
+    return not (unfinished or any(_is_usable(node) for node in nodes))
 
 
-def platforms_of(nodes: Sequence[NodeReport]) -> dict[str, PlatformReport]:
-    """For each platform, how many usable nodes can serve it now; in order of first mention."""
-    served: dict[str, int] = {}
-    for node in nodes:
-        for platform in node.platforms:
-            served.setdefault(platform, 0)
-            served[platform] += node.status in (Status.HEALTHY, Status.WARNING)
-    return {platform: PlatformReport(count, required=False) for platform, count in served.items()}
+def is_decided(builder: Builder, nodes: Sequence[NodeReport], judging: Judging) -> bool:
+    """Whether these reports, of some of the builder's nodes, settle that its verdict is unhealthy."""
+    nodes = [replace(node, advisory=node.name in judging.advisory) for node in nodes]
+    unfinished = len(builder.nodes) - len(nodes)
+    if judging.strict and any(node.status is not Status.HEALTHY for node in nodes):
+        return True
+    return fails(platforms_of(builder, nodes, judging), nodes, judging, unfinished)
 
 
-def judge(name: str, driver: str, nodes: Sequence[NodeReport], error: str | None = None) -> BuilderReport:
-    """The report of a builder; with an `error`, something of it could not be checked, and it is not healthy."""
-    verdict = Verdict.UNHEALTHY if error else verdict_of(nodes)
-    return BuilderReport(name, driver, verdict, "all-nodes", tuple(nodes), platforms_of(nodes), error)
-
-
-def overall(builders: Iterable[BuilderReport]) -> Verdict:
-    """The worst of all builders' verdicts; of none, unhealthy."""
-    return max((builder.verdict for builder in builders), key=lambda v: v.severity, default=Verdict.UNHEALTHY)
-
-
-def decides(node: NodeReport) -> bool:
-    """Whether this node alone settles that its builder's verdict is unhealthy."""
-    return node.status is Status.UNHEALTHY
+def overall(builders: Iterable[BuilderReport], checks: Sequence[CheckResult], judging: Judging) -> Verdict:
+    """The worst of all builders' verdicts and of the client's own checks; of no builder, unhealthy."""
+    verdicts = [builder.verdict for builder in builders] or [Verdict.UNHEALTHY]
+    if any(check.status is Status.WARNING for check in checks):
+        verdicts.append(Verdict.UNHEALTHY if judging.strict else Verdict.DEGRADED)
+    return max(verdicts, key=lambda verdict: verdict.severity)
 
 
 def exit_status(report: Report) -> int:
@@ -61,3 +159,11 @@ def exit_status(report: Report) -> int:
     if any(builder.error for builder in report.builders):
         return COULD_NOT_CHECK
     return UNHEALTHY if report.verdict is Verdict.UNHEALTHY else HEALTHY
+
+
+def _is_usable(node: NodeReport) -> bool:
+    return node.status in (Status.HEALTHY, Status.WARNING)
+
+
+def _warns(nodes: Iterable[NodeReport]) -> bool:
+    return any(node.status is Status.WARNING for node in nodes)

@@ -13,13 +13,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bxhealth.deadline import Cancellation, Deadline
 from bxhealth.errors import Cancelled, CliUnavailable
-
-if TYPE_CHECKING:
-    from typing import IO
 
 _SUPERVISOR = Path(__file__).with_name("supervisor.py")
 STOPPED = 124
@@ -88,6 +84,37 @@ def docker(
     return finished
 
 
+def run(command: Sequence[str], content: bytes, deadline: Deadline) -> Finished:
+    """Run a program with `content` as its standard input.
+
+    Raises:
+        CliUnavailable: there is no such program.
+        TimeoutError: it had not ended by `deadline`; it and its group have been ended.
+    """
+    pipe = subprocess.PIPE
+    try:
+        process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True)
+    except OSError as error:
+        raise CliUnavailable(f"`{command[0]}` cannot be run: {error.strerror}") from error
+    try:
+        stdout, stderr = process.communicate(content, timeout=deadline.remaining())
+    except subprocess.TimeoutExpired:
+        raise TimeoutError from None
+    finally:
+        if process.poll() is None:
+            _kill_group(process)
+    return Finished(process.returncode, stdout.decode(errors="replace"), stderr.decode(errors="replace"))
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    for stream in (process.stdin, process.stdout, process.stderr):
+        if stream:
+            stream.close()
+
+
 class Pipe:
     """A process whose standard input and output are one socket."""
 
@@ -127,10 +154,4 @@ class Pipe:
     def close(self) -> None:
         """End the process with its group; a second call does nothing."""
         self.socket.close()
-        if self._process.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-        stderr: IO[bytes] | None = self._process.stderr
-        if stderr:
-            stderr.close()
+        _kill_group(self._process)

@@ -42,9 +42,7 @@ def main() -> int:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             path.write_bytes(content.encode("latin-1"))
             path.chmod(0o700 if content.startswith("\x7fELF") else 0o600)
-        environment = {
-            key: value.replace("{private}", str(private)) for key, value in order["environment"].items()
-        }
+        environment = {key: value.replace("{private}", str(private)) for key, value in order["environment"].items()}
         child = subprocess.Popen(
             [argument.replace("{private}", str(private)) for argument in sys.argv[1:]],
             env={**os.environ, **environment},

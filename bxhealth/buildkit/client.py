@@ -80,9 +80,7 @@ class ControlClient:
                 raise Unimplemented from error
             raise self._failure(method, error) from error
         except DecodeError as error:
-            raise NodeFailure(
-                Cause.NOT_BUILDKIT, f"{self._peer}: the answer to {method} is not BuildKit's"
-            ) from error
+            raise NodeFailure(Cause.NOT_BUILDKIT, f"{self._peer}: the answer to {method} is not BuildKit's") from error
         return answer
 
     def _failure(self, method: str, error: GrpcError) -> NodeFailure:

@@ -10,8 +10,7 @@ from bxhealth.model import Cause, CheckResult, Status
 
 def check(probe: Probe) -> Sequence[CheckResult]:
     """See `interface.Check`; one warning for each platform that is declared and not listed."""
-    listed = [platform for worker in probe.reached.workers for platform in worker.platforms]
-    missing = [platform for platform in probe.node.platforms if platform not in listed]
+    missing = [platform for platform in probe.node.platforms if platform not in probe.reached.offered]
     if not missing:
         return [CheckResult("platforms", Status.HEALTHY)]
     return [

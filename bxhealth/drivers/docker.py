@@ -45,9 +45,7 @@ class DockerLink:
             ) from error
         control = ControlClient(self._stream)
         certificate = dialled[-1].certificate if isinstance(dialled[-1], TlsStream) else None
-        return [
-            Reached(self._node.name, control.workers(deadline), control.version(deadline), control, certificate)
-        ]
+        return [Reached(self._node.name, control.workers(deadline), control.version(deadline), control, certificate)]
 
     def is_doomed(self, deadline: Deadline) -> bool:  # noqa: ARG002
         """Never: there is nothing to start."""

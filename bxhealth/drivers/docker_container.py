@@ -40,6 +40,7 @@ class DockerContainerLink:
         self._exec: ExecStream | None = None
         self._answered = False
         self._dialled: Stream | None = None
+        self._ended_before = _NEVER
 
     def reach(self, deadline: Deadline) -> Sequence[Reached]:
         """See `interface.Link`; a container that has just been started gets the time to come up."""
@@ -47,6 +48,7 @@ class DockerContainerLink:
         first_count: int | None = None
         while True:
             container = self._container(deadline)
+            self._ended_before = container.finished_at if container else _NEVER
             if container is None:
                 raise NodeFailure(
                     Cause.CONTAINER_MISSING,
@@ -73,12 +75,11 @@ class DockerContainerLink:
             deadline.sleep(_PAUSE)
 
     def is_doomed(self, deadline: Deadline) -> bool:
-        """See `interface.Link`: it crash-loops, or ended and nothing will restart it."""
+        """See `interface.Link`: since it was started, it ended for good, or again and again."""
         with contextlib.suppress(BxhealthError, EngineError):
             container = self._engine.container(self._name, deadline)
-            return container is not None and (
-                container.restart_count >= _CRASHES or container.status in ("exited", "dead")
-            )
+            if container and container.finished_at not in (self._ended_before, _NEVER):
+                return container.restart_count >= _CRASHES or container.status in ("exited", "dead")
         return False
 
     def diagnose(self, words: str, deadline: Deadline) -> NodeFailure:
@@ -122,8 +123,9 @@ class DockerContainerLink:
             raise self._refused(f"inspecting the container {self._name}", error) from error
 
     def _ask(self, deadline: Deadline) -> Reached:
+        peer = f"BuildKit in the container {self._name} of {self._node.endpoint}"
         try:
-            self._exec = self._engine.exec_stream(self._name, ["buildctl", "dial-stdio"], deadline)
+            self._exec = self._engine.exec_stream(self._name, ["buildctl", "dial-stdio"], deadline, peer)
         except EngineError as error:
             failure = self._refused(f"starting `buildctl dial-stdio` in {self._name}", error)
             raise _NotReady(failure) if error.status == _CONFLICT else failure from error
@@ -184,6 +186,7 @@ class DockerContainerLink:
 
 
 _CONFLICT = 409
+_NEVER = "0001-01-01T00:00:00Z"
 
 
 class _NotReady(Exception):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from bxhealth import platforms
 from bxhealth.buildkit.client import ControlClient
 from bxhealth.deadline import Deadline
 from bxhealth.engine import ExecOutput
@@ -29,6 +30,16 @@ class Reached:
     """The certificate of a TLS endpoint."""
     run_inside: Callable[[Sequence[str], Deadline], ExecOutput] | None = None
     """To run a command where BuildKit runs, where the driver can. Raises as `Link.reach` does."""
+
+    @property
+    def offered(self) -> tuple[str, ...]:
+        """The platforms that the workers list."""
+        return platforms.unique(platform for worker in self.workers for platform in worker.platforms)
+
+    @property
+    def native(self) -> str:
+        """The platform of the node's own processor: BuildKit lists it first (`util/archutil`)."""
+        return self.offered[0] if self.offered else ""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Every other driver, `kubernetes` and those nobody has heard of included: only buildx can reach the node.
 
-`docker buildx inspect` prints no JSON, so its text is read (`commands/inspect.go` in docker/buildx). Its exit status
-is not to be trusted: a node with an error is printed as such, and the status is 0.
+`docker buildx inspect` prints no JSON, so its text is read (`commands/inspect.go` in docker/buildx). Its exit
+status is not to be trusted: a node with an error is printed as such, and the status is 0.
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ def document(report: Report) -> dict[str, Any]:
         "duration_seconds": round(report.duration_seconds, _DIGITS),
         "verdict": report.verdict.value,
         "builders": [_builder(builder) for builder in report.builders],
+        "checks": [_check(check) for check in report.checks],
     }
 
 
@@ -39,7 +40,12 @@ def _builder(builder: BuilderReport) -> dict[str, Any]:
         "error": builder.error,
         "nodes": [_node(node) for node in builder.nodes],
         "platforms": {
-            platform: {"healthy_nodes": served.healthy_nodes, "required": served.required}
+            platform: {
+                "healthy_nodes": served.healthy_nodes,
+                "required": served.required,
+                "nodes": list(served.nodes),
+                "emulated_on": list(served.emulated_on),
+            }
             for platform, served in builder.platforms.items()
         },
     }
@@ -59,6 +65,7 @@ def _node(node: NodeReport) -> dict[str, Any]:
         "duration_seconds": round(node.duration_seconds, _DIGITS),
         "buildkit_version": node.buildkit_version,
         "platforms": list(node.platforms),
+        "emulated_platforms": list(node.emulated_platforms),
         "log_tail": list(node.log_tail),
         "checks": [_check(check) for check in node.checks],
     }
@@ -72,6 +79,7 @@ def _check(check: CheckResult) -> dict[str, Any]:
         "cause": check.cause.value if check.cause else None,
         "message": check.message,
         "duration_seconds": round(check.duration_seconds, _DIGITS),
+        "measured": dict(check.measured),
     }
 
 

@@ -24,7 +24,10 @@ _GAP = "  "
 
 def render(report: Report, style: Style) -> str:
     """See `interface.Reporter`."""
-    return "\n".join(_builder(builder, style) for builder in report.builders)
+    parts = [_builder(builder, style) for builder in report.builders]
+    if report.checks:
+        parts.append("".join(f"{_check(check, style)}\n" for check in report.checks))
+    return "\n".join(parts)
 
 
 def _builder(builder: BuilderReport, style: Style) -> str:
@@ -42,7 +45,19 @@ def _builder(builder: BuilderReport, style: Style) -> str:
         painted[_STATUS_COLUMN] = _paint(padded, _COLOURS[node.status], style)
         lines.append("  " + _line(painted, widths))
         lines += [f"      {line}" for line in _details(node, style)]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines + _platforms(builder, style)) + "\n"
+
+
+def _platforms(builder: BuilderReport, style: Style) -> list[str]:
+    """Which nodes serve the required platforms now, and which others nobody can."""
+    lines = []
+    for platform, served in builder.platforms.items():
+        if served.required or not served.healthy_nodes:
+            emulated = [f"{name} (emulated)" if name in served.emulated_on else name for name in served.nodes]
+            nodes = printable(", ".join(emulated)) or _paint("no healthy node", "red", style)
+            required = " (required)" if served.required else ""
+            lines.append(f"  platform {printable(platform)}{required}: {nodes}")
+    return lines
 
 
 def _urgency(node: NodeReport) -> int:
@@ -69,9 +84,7 @@ def _row(builder: BuilderReport, node: NodeReport) -> tuple[str, ...]:
 
 
 def _line(cells: tuple[str, ...] | list[str], widths: list[int]) -> str:
-    return _GAP.join(
-        [cell.ljust(width) for cell, width in zip(cells, widths, strict=False)] + [cells[-1]]
-    ).rstrip()
+    return _GAP.join([cell.ljust(width) for cell, width in zip(cells, widths, strict=False)] + [cells[-1]]).rstrip()
 
 
 def _details(node: NodeReport, style: Style) -> list[str]:

@@ -1,0 +1,110 @@
+"""Whether the node can resolve an image by itself, with the client's credentials, for each platform it declares.
+
+BuildKit's lint request (`docker buildx build --call=check`) loads the metadata of the base image and no layer. It
+takes the platform from the `FROM` line only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from bxhealth import processes
+from bxhealth.buildx import last_words
+from bxhealth.checks.interface import Probe
+from bxhealth.concurrent import all_at_once
+from bxhealth.deadline import Deadline
+from bxhealth.model import Cause, CheckResult, Status
+from bxhealth.processes import Finished
+
+_CALL = ("--call=check,format=json",)
+_PRINT = ("--print=lint,format=json",)
+"""How buildx before v0.15 spells it; it wants BUILDX_EXPERIMENTAL=1."""
+
+# The words are containerd's resolver's and BuildKit's lint rule's
+_CAUSES = (
+    ("no match for platform in manifest", Cause.PLATFORM_MISSING),
+    ("was pulled with platform", Cause.PLATFORM_MISSING),
+    ("insufficient_scope", Cause.REGISTRY_DENIED),
+    ("authorization failed", Cause.REGISTRY_DENIED),
+    ("no basic auth credentials", Cause.REGISTRY_DENIED),
+    ("unauthorized", Cause.REGISTRY_DENIED),
+    ("401 unauthorized", Cause.REGISTRY_DENIED),
+    ("403 forbidden", Cause.REGISTRY_DENIED),
+    ("failed to fetch anonymous token", Cause.REGISTRY_DENIED),
+    ("denied", Cause.REGISTRY_DENIED),
+    ("invalid reference format", Cause.IMAGE_NOT_FOUND),
+    ("failed to resolve source metadata", Cause.REGISTRY_UNREACHABLE),
+)
+_UNREACHABLE = (
+    "dial tcp",
+    "lookup ",
+    "x509:",
+    "tls: ",
+    "i/o timeout",
+    "connection reset",
+    "server gave http response",
+)
+_NOT_FOUND = ": not found"
+_NO_LINT = ("unsupported request", "unknown request", "not supported by", "unsupported option requestid")
+
+
+def check(probe: Probe) -> Sequence[CheckResult]:
+    """See `interface.Check`; one answer an image and platform, all asked at once."""
+    platforms = probe.node.platforms or probe.reached.offered[:1]
+    return all_at_once(
+        [partial(_ask, probe, image, platform) for image in probe.options.pull for platform in platforms]
+    )
+
+
+def _ask(probe: Probe, image: str, platform: str) -> CheckResult:
+    target = f"{image} ({platform})"
+    deadline = Deadline(probe.options.limits.boot_timeout, probe.cancellation)
+    finished = _lint(probe, image, platform, deadline, _CALL)
+    if "unknown flag: --call" in finished.stderr:
+        finished = _lint(probe, image, platform, deadline, _PRINT)
+    said = f"{finished.stdout}\n{finished.stderr}".lower()
+    if finished.status == processes.STOPPED:
+        return _failed(Cause.REGISTRY_UNREACHABLE, f"no answer within {deadline.seconds:.3g} s", target)
+    if any(words in said for words in _NO_LINT):
+        return CheckResult("pull", Status.SKIPPED, message="this BuildKit is too old to ask", target=target)
+    cause = _cause(said)
+    if cause:
+        return _failed(cause, f"resolving {image} for {platform}: {_words(finished)}", target)
+    if finished.status and "rulename" not in said:
+        # a warning of the linter ends with 1 as well, and says nothing about the image
+        return _failed(Cause.BUILD_FAILED, f"resolving {image} for {platform}: {_words(finished)}", target)
+    return CheckResult("pull", Status.HEALTHY, target=target)
+
+
+def _lint(probe: Probe, image: str, platform: str, deadline: Deadline, request: Sequence[str]) -> Finished:
+    dockerfile = f"FROM --platform={platform} {image}\n".encode()
+    arguments = ["build", "--builder", probe.builder.name, *request, "{private}/pull"]
+    return probe.buildx.run(
+        probe.builder, probe.node, arguments, deadline, {"pull/Dockerfile": dockerfile}, experimental=True
+    )
+
+
+def _cause(said: str) -> Cause | None:
+    if any(words in said for words in _UNREACHABLE):
+        return Cause.REGISTRY_UNREACHABLE
+    for words, cause in _CAUSES[:-1]:
+        if words in said:
+            return cause
+    if _NOT_FOUND in said:
+        return Cause.IMAGE_NOT_FOUND
+    words, cause = _CAUSES[-1]
+    return cause if words in said else None
+
+
+def _words(finished: Finished) -> str:
+    """What was said about the image, of the linter's output or of buildx's."""
+    for line in f"{finished.stderr}\n{finished.stdout}".splitlines():
+        said = line.strip().strip('",')
+        if "failed to resolve" in said or "was pulled with platform" in said:
+            return said.removeprefix("ERROR: ").removeprefix('detail": "').replace('\\"', "'")
+    return last_words(finished)
+
+
+def _failed(cause: Cause, message: str, target: str) -> CheckResult:
+    return CheckResult("pull", Status.UNHEALTHY, cause, message, target)
