@@ -90,12 +90,13 @@ class Checker:
         self._buildx = buildx
         self.observer = observer
 
-    def run(self, builders: Sequence[Builder]) -> Outcome:
+    def run(self, builders: Sequence[Builder], cancellation: Cancellation | None = None) -> Outcome:
         """Ask all nodes at once, and return when all have answered or the run is over for another reason.
 
-        Every node has a report then; those that were not finished say so.
+        Every node has a report then; those that were not finished say so, but for a run that was called off from
+        another thread by its own `cancellation`: it has none for them.
         """
-        cancellation = Cancellation()
+        cancellation = cancellation or Cancellation()
         tasks = [
             _Task(i, j, builder, node) for i, builder in enumerate(builders) for j, node in enumerate(builder.nodes)
         ]
@@ -126,6 +127,9 @@ class Checker:
             cancellation.wait(delay * random.uniform(0.5, 1.0))
             attempt += 1
         duration = time.monotonic() - begun
+        for report in reports:
+            said = f"{report.cause.value}: {report.message}" if report.cause else "all is well"
+            log.info("%s/%s: %s, %s (%.2f s)", builder.name, report.name, report.status.value, said, duration)
         return [replace(report, attempts=attempt, duration_seconds=duration) for report in reports]
 
     def _attempt(self, builder: Builder, node: Node, cancellation: Cancellation) -> Sequence[NodeReport]:
@@ -164,6 +168,7 @@ class Checker:
         else:
             steps.append(CheckResult("reach", Status.HEALTHY, duration_seconds=time.monotonic() - begun))
             return outcomes
+        log.info("%s/%s: %s; starting it", builder.name, node.name, steps[-1].message)
         self.observer.bootstrapping(builder, node)
         begun = time.monotonic()
         try:
@@ -368,6 +373,7 @@ def _report(
         name,
         node.endpoint,
         Status.SKIPPED,
+        advisory=not judging.advisory.isdisjoint((name, node.name)),
         bootstrapped=any(c.name == "bootstrap" and c.status is Status.HEALTHY for c in checks),
         buildkit_version=reached.version if reached else None,
         platforms=served,

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -18,9 +18,10 @@ import click
 
 from bxhealth import __version__, policy
 from bxhealth.errors import StoreError
+from bxhealth.exporter.command import serve
 from bxhealth.model import Builder, BuilderReport, Report, Verdict
-from bxhealth.options import Options
-from bxhealth.parameters import Command, Parsed, check_options, option
+from bxhealth.options import Options, Threshold
+from bxhealth.parameters import URL, Command, Parsed, check_options, option
 from bxhealth.store import Store
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 
     from bxhealth.checker import Observer
 
-_FORMATS = ("table", "json")
+_FORMATS = ("table", "json", "prometheus")
+_LIST_FORMATS = ("table", "json")
 _STDOUT = "-"
 
 
@@ -75,6 +77,8 @@ def cli() -> None:
     multiple=True,
     help="Write a report to PATH as well, - for stdout; repeatable.",
 )
+@option("--push", metavar="URL", type=URL, help="Send the metrics to this Prometheus Pushgateway.")
+@option("--ping", metavar="URL", type=URL, help="Call this dead man's switch: URL, or URL/fail unless all is well.")
 @click.option("-v", "--verbose", count=True, help="Explain every step on stderr, and show every check.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing; the exit status says it all.")
 def check(
@@ -85,6 +89,8 @@ def check(
     options: Options,
     form: str,
     further: tuple[tuple[str, str], ...],
+    push: str | None,
+    ping: str | None,
     verbose: int,
     quiet: bool,
 ) -> int:
@@ -106,6 +112,31 @@ def check(
     if verbose and quiet:
         raise click.UsageError("-v and -q exclude each other")
     _log(verbose)
+    if push or "prometheus" in (form, *(name for name, _ in further)):
+        # the figures of disk and cache are among the metrics, threshold or not
+        options = replace(options, min_free_disk=options.min_free_disk or Threshold())
+    with _could_not_check_pings(ping):
+        report, interrupted = _check(builders, every, only, exclude, options, quiet, verbose)
+        for name, path in further:
+            _write(report, name, path, bool(verbose))
+        if not quiet:
+            _write(report, form, _STDOUT, bool(verbose))
+            _warn(report)
+    if interrupted:
+        return policy.INTERRUPTED
+    return _tell(report, policy.exit_status(report), push, ping, strict=options.judging.strict)
+
+
+def _check(
+    builders: tuple[str, ...],
+    every: bool,
+    only: tuple[str, ...],
+    exclude: tuple[str, ...],
+    options: Options,
+    quiet: bool,
+    verbose: int,
+) -> tuple[Report, bool]:
+    """The report, and whether the run was interrupted."""
     started_at, begun = datetime.now(timezone.utc), time.monotonic()
     store = Store(os.environ)
     chosen, unreadable = _choose(store, builders, every)
@@ -118,20 +149,14 @@ def check(
         judged, checks, interrupted = wiring.check(store, selected, options, observer)
     judged += unreadable
     verdict = policy.overall(judged, checks, options.judging)
-    report = Report(__version__, started_at, time.monotonic() - begun, verdict, judged, checks)
-    for name, path in further:
-        _write(report, name, path, bool(verbose))
-    if not quiet:
-        _write(report, form, _STDOUT, bool(verbose))
-        _warn(report)
-    return policy.INTERRUPTED if interrupted else policy.exit_status(report)
+    return Report(__version__, started_at, time.monotonic() - begun, verdict, judged, checks), interrupted
 
 
 @cli.command("list")
 @option(
     "--format",
     "form",
-    type=click.Choice(_FORMATS),
+    type=click.Choice(_LIST_FORMATS),
     default="table",
     show_default=True,
     help="What the list looks like.",
@@ -150,6 +175,9 @@ def list_builders(form: str) -> int:
     for builder in unreadable:
         _complain(builder.error or "")
     return policy.COULD_NOT_CHECK if unreadable else policy.HEALTHY
+
+
+cli.add_command(serve)
 
 
 def _choose(store: Store, names: Sequence[str], every: bool) -> tuple[list[Builder], list[BuilderReport]]:
@@ -202,9 +230,20 @@ def _require_known(advisory: frozenset[str], builders: Sequence[Builder]) -> Non
         raise click.UsageError(f"--advisory {name}: neither a node nor a check; checks are {', '.join(NAMES)}")
 
 
+class _Printable(logging.Formatter):
+    """What a node says may be in a message, and must not act on the terminal that shows it."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        from bxhealth.reporters.escape import printable
+
+        return printable(super().formatMessage(record))
+
+
 def _log(verbose: int) -> None:
     level = {0: logging.ERROR, 1: logging.INFO}.get(verbose, logging.DEBUG)
-    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Printable("%(message)s"))
+    logging.getLogger().addHandler(handler)
     logging.getLogger("bxhealth").setLevel(level)
 
 
@@ -223,14 +262,12 @@ def _progress(quiet: bool, verbose: int) -> Iterator[Observer]:
             yield plain
 
 
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM, which ends a run as an interrupt does, with an exit status of its own."""
-
-
 @contextlib.contextmanager
 def _sigterm_interrupts() -> Iterator[None]:
+    """SIGTERM ends a run as an interrupt does: with a report, and with nothing left behind."""
+
     def interrupt(number: int, frame: object) -> NoReturn:  # noqa: ARG001
-        raise _Terminated
+        raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGTERM, interrupt)
     try:
@@ -265,6 +302,49 @@ def _warn(report: Report) -> None:
             _complain(f"warning: {check.name} {check.target}: {check.cause.value}: {check.message}")
     if are_wanted(os.environ):
         click.echo(render(report), nl=False, err=True)
+
+
+@contextlib.contextmanager
+def _could_not_check_pings(url: str | None) -> Iterator[None]:
+    """A run that ends without a report is a failure for a dead man's switch, too."""
+    try:
+        yield
+    except (click.exceptions.Exit, OSError):
+        if url:
+            _pinged(url, succeeded=False)
+        raise
+
+
+def _pushed(url: str, report: Report) -> bool:
+    from bxhealth.notifiers import pushgateway
+
+    return _told("--push", lambda: pushgateway.push(url, report))
+
+
+def _pinged(url: str, *, succeeded: bool) -> bool:
+    from bxhealth.notifiers import dead_man
+
+    return _told("--ping", lambda: dead_man.ping(url, succeeded=succeeded))
+
+
+def _told(option: str, tell: Callable[[], None]) -> bool:
+    from bxhealth.notifiers.endpoint import NotifyError
+
+    try:
+        tell()
+    except NotifyError as error:
+        _complain(f"warning: {option} failed: {error}")
+        return False
+    return True
+
+
+def _tell(report: Report, status: int, push: str | None, ping: str | None, *, strict: bool) -> int:
+    """Tell who is to be told, and return the exit status: a failure to tell counts with `--strict` only."""
+    if push and not _pushed(push, report) and strict:
+        status = status or policy.UNHEALTHY
+    if ping and not _pinged(ping, succeeded=status == policy.HEALTHY) and strict:
+        status = status or policy.UNHEALTHY
+    return status
 
 
 def _complain(message: str) -> None:

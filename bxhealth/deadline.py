@@ -17,6 +17,8 @@ class Cancellation:
     reason, the kernel closes it, so children learn of that as well.
     """
 
+    fd = _write = -1
+
     def __init__(self) -> None:
         self.fd, self._write = os.pipe()
 
@@ -43,9 +45,15 @@ class Cancellation:
             raise Cancelled
 
     def close(self) -> None:
-        """Free the descriptors; nothing may wait on it any more."""
+        """Free the descriptors; nothing may wait on it any more. A second call does nothing."""
         self.cancel()
-        os.close(self.fd)
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def __del__(self) -> None:
+        # whoever waits holds a reference, so this is the first moment that is safe for a run that threads outlive
+        self.close()
 
 
 class Deadline:

@@ -27,6 +27,7 @@ Dial = Callable[[Deadline], Stream]
 _MAX_BODY_BYTES = 8 * 1024 * 1024
 _MAX_HEAD_BYTES = 64 * 1024
 _MAX_NOISE_BYTES = 4096
+_HTTP = b"HTTP/1."
 _MARK = "BXHEALTH_EXEC"
 _END_EXEC = f'for p in /proc/[0-9]*; do grep -q "{_MARK}=$1" $p/environ && kill -9 ${{p#/proc/}}; done'
 """Ends all processes that carry a mark in their environment: the API has no call that ends an exec."""
@@ -148,6 +149,8 @@ class Engine:
                 if not data:
                     raise closed_early(stream.peer, "while upgrading the connection")
                 answer += data
+                if not answer.startswith(_HTTP[: len(answer)]):
+                    raise self._no_engine(f"it answered {bytes(answer[:60])!r}")
                 if len(answer) > _MAX_HEAD_BYTES:
                     raise self._no_engine("it sent an endless header")
             header, _, rest = bytes(answer).partition(b"\r\n\r\n")
@@ -238,8 +241,6 @@ class Engine:
         return NodeFailure(Cause.NOT_BUILDKIT, f"what answers is not a Docker Engine: {seen}")
 
     def _refusal(self, header: bytes, rest: bytes, stream: Stream, deadline: Deadline) -> Exception:
-        if not header.startswith(b"HTTP/1."):
-            return self._no_engine(f"it answered {header[:60]!r}")
         response = http.client.HTTPResponse(
             _Socket(_Rewound(stream, header + b"\r\n\r\n" + rest), deadline)  # type: ignore[arg-type]
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
+from urllib.parse import urlsplit
 
 import click
 
@@ -56,7 +57,16 @@ def _image(text: str) -> str:
     return text
 
 
+def _url(text: str) -> str:
+    # the text is no part of the message: such a URL may be a secret
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("not a URL that starts with http:// or https://")
+    return text
+
+
 DURATION: Parsed[float] = Parsed("duration", _some_time)
+URL: Parsed[str] = Parsed("url", _url)
 _PLATFORMS: Parsed[tuple[str, ...]] = Parsed("platforms", _platform_list)
 _CANARY: Parsed[tuple[str, ...]] = Parsed("platforms", _canary)
 _IMAGE: Parsed[str] = Parsed("image", _image)
@@ -67,7 +77,7 @@ _VERSION: Parsed[Version] = Parsed("version", versions.parse)
 def option(*declarations: str, **attributes: Any) -> Callable[[_Function], _Function]:
     """A click option that can also be given as `BXHEALTH_…` in the environment."""
     word = next(name for name in declarations if name.startswith("--")).split("/")[0].removeprefix("--")
-    variable = f"BXHEALTH_{word.upper().replace('-', '_')}"
+    variable = f"BXHEALTH_{word.upper().replace('-', '_').replace('.', '_')}"
     return click.option(*declarations, envvar=variable, show_envvar=True, **attributes)
 
 

@@ -102,7 +102,6 @@ def platforms_of(builder: Builder, nodes: Sequence[NodeReport], judging: Judging
 
 def judge(builder: Builder, nodes: Sequence[NodeReport], judging: Judging, error: str | None = None) -> BuilderReport:
     """The report of a builder; with an `error`, something of it could not be checked, and it is not healthy."""
-    nodes = [replace(node, advisory=node.name in judging.advisory) for node in nodes]
     platforms = platforms_of(builder, nodes, judging)
     failed = bool(error) or fails(platforms, nodes, judging)
     flawed = any(node.status not in (Status.HEALTHY, Status.WARNING) for node in nodes) or _warns(nodes)
@@ -139,7 +138,6 @@ def fails(
 
 def is_decided(builder: Builder, nodes: Sequence[NodeReport], judging: Judging) -> bool:
     """Whether these reports, of some of the builder's nodes, settle that its verdict is unhealthy."""
-    nodes = [replace(node, advisory=node.name in judging.advisory) for node in nodes]
     unfinished = len(builder.nodes) - len(nodes)
     if judging.strict and any(node.status is not Status.HEALTHY for node in nodes):
         return True

@@ -79,7 +79,7 @@ def docker(
         finished = Finished(error.return_code, error.stdout or "", error.stderr or "")
     if deadline.cancellation and deadline.cancellation.cancelled:
         raise Cancelled
-    if "is not a docker command" in finished.stderr or "unknown command: docker buildx" in finished.stderr:
+    if finished.status and any(words in finished.stderr for words in _NO_BUILDX):
         raise CliUnavailable("docker has no buildx: install its buildx plugin")
     return finished
 
@@ -113,6 +113,10 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
     for stream in (process.stdin, process.stdout, process.stderr):
         if stream:
             stream.close()
+
+
+_NO_BUILDX = ("is not a docker command", "unknown command: docker buildx", "Usage:  docker [OPTIONS] COMMAND")
+"""What docker says without the plugin: of the command or, where that has options, of them, with its own usage."""
 
 
 class Pipe:

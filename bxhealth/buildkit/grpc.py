@@ -34,6 +34,8 @@ UNIMPLEMENTED = 12
 _MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 """grpc's own default of 4 MiB is too small for a large cache's disk usage (docker/buildx#3084)."""
 _WINDOW = 2**20
+_FRAME_HEADER_BYTES, _KEPT_BYTES = 9, 200
+_SETTINGS = b"\x04"
 _PREFIX = struct.Struct(">?L")
 _TLS_ALERT_OR_HANDSHAKE = (b"\x15\x03", b"\x16\x03")
 
@@ -118,11 +120,16 @@ class GrpcConnection:
     def _receive(self, deadline: Deadline) -> list[Event]:
         data = self._stream.recv(65536, deadline)
         if not data:
-            if self._first and not self._first.startswith(b"\x00\x00"):
-                raise self._no_grpc("it closed the connection")
             raise closed_early(self._stream.peer, "end of stream")
-        self._first = self._first or data
+        if len(self._first) < _FRAME_HEADER_BYTES:
+            self._first += data[:_KEPT_BYTES]
+            self._check_first()
         return self._h2.receive_data(data)
+
+    def _check_first(self) -> None:
+        """The first is a SETTINGS frame (RFC 9113, 3.4); h2 would wait for what anything else seems to announce."""
+        if self._first[:1] not in (b"", b"\0") or self._first[3:4] not in (b"", _SETTINGS):
+            raise self._no_grpc("it does not speak HTTP/2")
 
     def _check_connection(self, event: Event) -> None:
         if isinstance(event, ConnectionTerminated) and event.error_code:
@@ -139,7 +146,7 @@ class GrpcConnection:
             seen = f"it speaks HTTP/1: {first.splitlines()[0].decode(errors='replace')!r}"
         elif first.startswith(_TLS_ALERT_OR_HANDSHAKE):
             seen = "it speaks TLS, and the node has no driver option cacert"
-        elif first and not first.startswith(b"\x00\x00"):
+        elif first and first[3:4] != _SETTINGS:
             seen = f"it sent {first!r}"
         return NodeFailure(Cause.NOT_BUILDKIT, f"{self._stream.peer} answers, but does not speak gRPC: {seen}")
 

@@ -50,7 +50,8 @@ def check(probe: Probe) -> Sequence[CheckResult]:
         "disk_total_bytes": space.total_bytes,
         "disk_free_inodes": space.free_inodes,
     }
-    message = f"{for_people(space.free_bytes)} free of {for_people(space.total_bytes)}, {space.free_inodes} inodes free; {cache}"
+    free = f"{for_people(space.free_bytes)} of {for_people(space.total_bytes)} and {space.free_inodes} inodes free"
+    message = f"{free}; {cache}"
     if is_low(space, threshold):
         return [CheckResult("disk", Status.UNHEALTHY, Cause.DISK_LOW, f"{_STATE}: {message}", measured=measured)]
     return [CheckResult("disk", Status.HEALTHY, message=message, measured=measured)]

@@ -19,6 +19,8 @@ from bxhealth.model import Cause, Node
 from bxhealth.transports import tls
 from bxhealth.transports.stream import Stream
 
+_FIRST_WORD_SECONDS = 0.25
+"""BuildKit's server sends its settings as soon as it can, and whoever does not is spoken to all the same."""
 _TLS_OPTIONS = ("servername", "cacert", "cert", "key")
 
 
@@ -39,9 +41,19 @@ class RemoteLink:
         endpoint = DockerEndpoint(self._node.endpoint, _material(self._node))
         _require_port(endpoint.host)
         self._stream = transports.dial(endpoint, deadline)
+        certificate = None
+        if isinstance(self._stream, tls.TlsStream):
+            self._stream.hear_first(deadline.at_most(_FIRST_WORD_SECONDS))
+            certificate = self._stream.certificate
         control = ControlClient(self._stream, tls.server_name(endpoint))
-        certificate = self._stream.certificate if isinstance(self._stream, tls.TlsStream) else None
-        workers = control.workers(deadline)
+        try:
+            workers = control.workers(deadline)
+        except NodeFailure as failure:
+            if failure.cause is not Cause.ENDPOINT_REFUSED or endpoint.tls or not endpoint.host.startswith("tcp:"):
+                raise
+            # grpc-go closes the connection of a client that speaks no TLS where it wants that
+            seen = f"{failure.message}; it may want TLS, and the node has no driver option cacert"
+            raise NodeFailure(failure.cause, seen) from failure
         return [Reached(self._node.name, workers, control.version(deadline), control, certificate)]
 
     def is_doomed(self, deadline: Deadline) -> bool:  # noqa: ARG002

@@ -64,7 +64,7 @@ class ThroughBuildxLink:
         error, nodes = parse_inspect(finished.stdout)
         if error or not nodes:
             raise NodeFailure(Cause.BOOT_FAILED, error or "buildx lists no node")
-        outcomes = [_outcome(node) for node in nodes]
+        outcomes = [_outcome(node) for node in _told_apart(nodes)]
         if len(outcomes) == 1 and isinstance(outcomes[0], Unreached):
             raise outcomes[0].failure
         return outcomes
@@ -79,6 +79,14 @@ class ThroughBuildxLink:
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+def _told_apart(nodes: Sequence[InspectedNode]) -> list[InspectedNode]:
+    """The replicas of a node, which buildx gives the node's name, with a number each."""
+    names = [node.name for node in nodes]
+    if len(set(names)) == len(names):
+        return list(nodes)
+    return [InspectedNode(f"{node.name}[{number}]", node.fields) for number, node in enumerate(nodes, 1)]
 
 
 def _outcome(node: InspectedNode) -> Reached | Unreached:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from bxhealth.model import BuilderReport, CheckResult, NodeReport, Report, Status, Verdict
+from bxhealth.options import ALL_PLATFORMS
 from bxhealth.reporters.escape import printable
 from bxhealth.reporters.interface import Style
 
@@ -49,10 +50,10 @@ def _builder(builder: BuilderReport, style: Style) -> str:
 
 
 def _platforms(builder: BuilderReport, style: Style) -> list[str]:
-    """Which nodes serve the required platforms now, and which others nobody can."""
+    """Which nodes serve the platforms that count: the required ones, or all where the policy is about them."""
     lines = []
     for platform, served in builder.platforms.items():
-        if served.required or not served.healthy_nodes:
+        if served.required or builder.policy == ALL_PLATFORMS:
             emulated = [f"{name} (emulated)" if name in served.emulated_on else name for name in served.nodes]
             nodes = printable(", ".join(emulated)) or _paint("no healthy node", "red", style)
             required = " (required)" if served.required else ""

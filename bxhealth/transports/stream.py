@@ -51,8 +51,6 @@ class SocketStream:
                 self.wait(select.POLLIN, deadline)
             except ssl.SSLWantWriteError:
                 self.wait(select.POLLOUT, deadline)
-            except ssl.SSLEOFError:
-                return b""
             except OSError as error:
                 raise self.broken(error) from error
 
@@ -85,6 +83,8 @@ class SocketStream:
 
     def broken(self, error: OSError) -> NodeFailure:
         """The failure that stands for an error of the socket after it was connected."""
+        if isinstance(error, ssl.SSLEOFError):
+            return closed_early(self.peer, "end of stream")
         if isinstance(error, ssl.SSLError):
             reason = error.reason or str(error)
             if "ALERT" in reason and any(word in reason for word in _CERTIFICATE_ALERTS):

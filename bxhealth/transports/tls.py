@@ -6,6 +6,7 @@ in it being an anchor, and the server's name is checked against its subject alte
 
 from __future__ import annotations
 
+import contextlib
 import select
 import ssl
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from bxhealth.transports.stream import SocketStream, Stream
 # X509_V_ERR_… of OpenSSL, x509_vfy.h
 _NOT_YET_VALID, _EXPIRED = 9, 10
 _HOSTNAME_MISMATCH, _IP_MISMATCH = 62, 64
+_FIRST_BYTES = 65536
 
 
 @dataclass(frozen=True)
@@ -36,14 +38,63 @@ class TlsStream(SocketStream):
     """A TLS connection, with the peer's certificate."""
 
     socket: ssl.SSLSocket
+    certificate: PeerCertificate | None = None
+    """The peer's certificate; None where it was not verified."""
+    _heard = b""
+    _has_answered = False
 
-    @property
-    def certificate(self) -> PeerCertificate | None:
-        """The peer's certificate; None where it was not verified."""
+    def recv(self, size: int, deadline: Deadline) -> bytes:
+        """See `Stream`."""
+        if self._heard:
+            data, self._heard = self._heard[:size], self._heard[size:]
+        else:
+            data = super().recv(size, deadline)
+        self._has_answered = self._has_answered or bool(data)
+        return data
+
+    def hear_first(self, deadline: Deadline) -> None:
+        """Wait for the first bytes of a peer that speaks first, or for its alert, until `deadline`.
+
+        In TLS 1.3 a server judges the client's certificate after the handshake is over for the client. An alert
+        that says so would be lost to the reset that follows it if we wrote something meanwhile.
+        """
+        with contextlib.suppress(TimeoutError):
+            while not self._heard:
+                deadline.wait_for(self.socket.fileno(), select.POLLIN)
+                try:
+                    self._heard = self.socket.recv(_FIRST_BYTES)
+                    return
+                except (ssl.SSLWantReadError, BlockingIOError):
+                    continue  # a session ticket came
+                except OSError as error:
+                    raise self.broken(error) from error
+
+    def broken(self, error: OSError) -> NodeFailure:
+        """See `SocketStream`; an end without a word, right after the handshake, is about our certificate."""
+        unannounced = isinstance(error, (ssl.SSLEOFError, ConnectionResetError, BrokenPipeError))
+        if unannounced and not self._has_answered and self.socket.version() == "TLSv1.3":
+            seen = "as a server does that refuses the client's certificate, or wants one"
+            return NodeFailure(
+                Cause.ENDPOINT_DENIED, f"{self.peer} ended the connection right after the TLS handshake, {seen}"
+            )
+        return super().broken(error)
+
+    def shake_hands(self, deadline: Deadline) -> None:
+        """Do the handshake. Raises `OSError` where the peer does not, and as `Stream.recv` does."""
+        while True:
+            try:
+                self.socket.do_handshake()
+            except ssl.SSLWantReadError:
+                self.wait(select.POLLIN, deadline)
+            except ssl.SSLWantWriteError:
+                self.wait(select.POLLOUT, deadline)
+            else:
+                break
+        # now, since OpenSSL forgets it once the connection has failed
         not_after = (self.socket.getpeercert() or {}).get("notAfter")
-        if not isinstance(not_after, str):
-            return None
-        return PeerCertificate(datetime.fromtimestamp(ssl.cert_time_to_seconds(not_after), timezone.utc))
+        if isinstance(not_after, str):
+            ends = datetime.fromtimestamp(ssl.cert_time_to_seconds(not_after), timezone.utc)
+            self.certificate = PeerCertificate(ends)
 
 
 def server_name(endpoint: DockerEndpoint) -> str:
@@ -108,14 +159,19 @@ def wrap(stream: Stream, context: ssl.SSLContext, name: str, deadline: Deadline)
         raise NodeFailure(Cause.CONFIG_INVALID, f"{stream.peer} has TLS material, which its scheme cannot use")
     try:
         wrapped = TlsStream(
-            context.wrap_socket(stream.socket, server_hostname=name, do_handshake_on_connect=False),
+            context.wrap_socket(
+                stream.socket,
+                server_hostname=name,
+                do_handshake_on_connect=False,
+                suppress_ragged_eofs=False,
+            ),
             stream.peer,
         )
     except OSError as error:
         stream.close()
         raise _failure(stream, name, error) from error
     try:
-        _shake_hands(wrapped, deadline)
+        wrapped.shake_hands(deadline)
     except OSError as error:
         wrapped.close()
         raise _failure(stream, name, error) from error
@@ -123,16 +179,6 @@ def wrap(stream: Stream, context: ssl.SSLContext, name: str, deadline: Deadline)
         wrapped.close()
         raise
     return wrapped
-
-
-def _shake_hands(stream: TlsStream, deadline: Deadline) -> None:
-    while True:
-        try:
-            return stream.socket.do_handshake()
-        except ssl.SSLWantReadError:
-            stream.wait(select.POLLIN, deadline)
-        except ssl.SSLWantWriteError:
-            stream.wait(select.POLLOUT, deadline)
 
 
 def _failure(stream: SocketStream, name: str, error: OSError) -> NodeFailure:

@@ -1,0 +1,99 @@
+"""Starting processes, and finding those of a container or of a session in /proc."""
+
+import contextlib
+import os
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from .errors import TestbedError
+
+PROC = Path("/proc")
+
+
+def run(
+    command: Sequence[str | Path],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    stdin: str | None = None,
+    seconds: float = 120.0,
+) -> str:
+    """Run a command to its end and return its stdout.
+
+    Raises:
+        TestbedError: it failed or took longer than `seconds`; the message holds what it wrote.
+    """
+    shown = " ".join(str(word) for word in command)
+    try:
+        done = subprocess.run(
+            command,
+            env=env,
+            cwd=cwd,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise TestbedError(f"{shown}: {error}") from error
+    if done.returncode:
+        raise TestbedError(f"{shown}: exit {done.returncode}\n{done.stdout}{done.stderr}".rstrip())
+    return done.stdout
+
+
+def all_pids() -> Iterator[int]:
+    """The pids of the processes that run now."""
+    return (int(entry.name) for entry in PROC.iterdir() if entry.name.isdigit())
+
+
+def command_line(pid: int) -> str:
+    """The words that a process was started with, or an empty text when it is gone or a zombie."""
+    try:
+        return (PROC / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def pids_mentioning(text: str) -> dict[int, str]:
+    """Pid and command line of every process whose command line holds `text`."""
+    found = ((pid, command_line(pid)) for pid in all_pids())
+    return {pid: words for pid, words in found if text in words}
+
+
+def pids_of_container(container_id: str) -> list[int]:
+    """The processes in a container, those of containers nested in it included.
+
+    They are found by their control group, which holds the container's full id in every version of cgroups.
+    `docker inspect` will not do: it gives pids as the container's own host counts them.
+    """
+    pids = []
+    for pid in all_pids():
+        with contextlib.suppress(OSError):
+            if container_id in (PROC / str(pid) / "cgroup").read_text():
+                pids.append(pid)
+    return pids
+
+
+def children(pid: int) -> list[int]:
+    """The direct children of a process; none when it is gone."""
+    try:
+        return [int(word) for word in (PROC / str(pid) / "task" / str(pid) / "children").read_text().split()]
+    except OSError:
+        return []
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; a zombie, which only waits to be reaped, does not."""
+    try:
+        state = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in "ZX"
+
+
+def send_signal(pid: int, signal_number: int) -> None:
+    """Signal a process; one that is already gone is as good as signalled."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal_number)
