@@ -16,6 +16,8 @@ from bxhealth.deadline import Cancellation, Deadline
 from bxhealth.model import Builder, Node
 from bxhealth.processes import Finished
 
+_RULE = re.compile(r"^-{3,}$", re.MULTILINE)
+_TIME = re.compile(r"^\d+\.\d+ ")
 _NOISE = re.compile(r"^(#\d+ |-+$|$)")
 
 
@@ -65,6 +67,19 @@ class Buildx:
             },
             give_up=give_up,
         )
+
+
+def failed_step(finished: Finished, lines: int = 3) -> str:
+    """The last lines that the failed step of a build wrote, in one line; nothing where none is told of.
+
+    Buildx shows them between two rules, under the step's name (`util/progress/progressui` in moby/buildkit).
+    """
+    blocks = _RULE.split(finished.stderr)
+    told = [block for block in blocks if block.lstrip().startswith("> [")]
+    if not told:
+        return ""
+    output = [_TIME.sub("", line).strip() for line in told[-1].strip().splitlines()[1:]]
+    return " ".join(output[-lines:])
 
 
 def last_words(finished: Finished, lines: int = 3) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from bxhealth import platforms
-from bxhealth.buildx import last_words
+from bxhealth.buildx import failed_step, last_words
 from bxhealth.canary import build
 from bxhealth.checks.interface import Probe
 from bxhealth.concurrent import all_at_once
@@ -42,7 +42,8 @@ def _ask(probe: Probe, platform: str) -> CheckResult:
         return CheckResult("canary", Status.HEALTHY, None, "executes" if native else EMULATED, platform)
     broken = _CANNOT_EXECUTE in finished.stderr
     cause = Cause.PLATFORM_BROKEN if broken else Cause.BUILD_FAILED
-    return CheckResult("canary", Status.UNHEALTHY, cause, f"building for {platform}: {last_words(finished)}", platform)
+    said = "; ".join(words for words in (failed_step(finished), last_words(finished)) if words)
+    return CheckResult("canary", Status.UNHEALTHY, cause, f"building for {platform}: {said}", platform)
 
 
 def _skipped(platform: str, reason: str) -> CheckResult:
