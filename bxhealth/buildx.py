@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from bxhealth import processes
 from bxhealth.deadline import Cancellation, Deadline
 from bxhealth.model import Builder, Node
-from bxhealth.processes import Finished
+from bxhealth.processes import Finished, Runner, by_python_on_whales, directly
 
 _RULE = re.compile(r"^-{3,}$", re.MULTILINE)
 _TIME = re.compile(r"^\d+\.\d+ ")
@@ -22,15 +23,27 @@ _NOISE = re.compile(r"^(#\d+ |-+$|$)")
 
 
 class Buildx:
-    """Buildx, run through python-on-whales."""
+    """Buildx, for one node at a time."""
 
     def inspect(self, builder: Builder, node: Node, deadline: Deadline) -> Finished:
-        """`docker buildx inspect` of the one node. Raises as `run` does."""
-        return self.run(builder, node, ["inspect", builder.name], deadline)
+        """`docker buildx inspect` of the one node, with only those platforms that its workers list.
+
+        Raises as `run` does.
+        """
+        # buildx would list those that were given by hand as well, and then nothing could tell them apart
+        undeclared = {key: value for key, value in node.stored.items() if key != "Platforms"}
+        return self.run(builder, replace(node, stored=undeclared), ["inspect", builder.name], deadline)
 
     def bootstrap(self, builder: Builder, node: Node, deadline: Deadline, give_up: Cancellation) -> Finished:
         """`docker buildx inspect --bootstrap` of the one node, ended early by `give_up`. Raises as `run` does."""
-        return self.run(builder, node, ["inspect", "--bootstrap", builder.name], deadline, give_up=give_up)
+        return self.run(
+            builder,
+            node,
+            ["inspect", "--bootstrap", builder.name],
+            deadline,
+            give_up=give_up,
+            runner=by_python_on_whales,
+        )
 
     def run(
         self,
@@ -42,6 +55,7 @@ class Buildx:
         give_up: Cancellation | None = None,
         *,
         experimental: bool = False,
+        runner: Runner = directly,
     ) -> Finished:
         """Run `docker buildx` with these arguments in a private directory, `{private}`, with these `files`.
 
@@ -66,6 +80,7 @@ class Buildx:
                 **({"BUILDX_EXPERIMENTAL": "1"} if experimental else {}),
             },
             give_up=give_up,
+            runner=runner,
         )
 
 

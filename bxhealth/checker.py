@@ -24,8 +24,11 @@ log = logging.getLogger(__name__)
 
 _GATHER_SECONDS = 3.0
 """How long threads that were called off may take to clean up. More than what a link's `close` may take."""
+_JOIN_SECONDS = 0.2
+"""How long threads that have given their last answer may take to end."""
 _WATCH_SECONDS = 0.3
 _MAX_BACKOFF_SECONDS = 60.0
+_MAX_DOUBLINGS = 32
 
 MakeLink = Callable[[Builder, Node], Link]
 
@@ -96,15 +99,16 @@ class Checker:
         Every node has a report then; those that were not finished say so, but for a run that was called off from
         another thread by its own `cancellation`: it has none for them.
         """
-        cancellation = cancellation or Cancellation()
+        own = None if cancellation else Cancellation()
         tasks = [
             _Task(i, j, builder, node) for i, builder in enumerate(builders) for j, node in enumerate(builder.nodes)
         ]
-        run = _Run(self, tasks, cancellation)
+        run = _Run(self, tasks, cancellation or own or Cancellation())
         try:
             return run.finish()
         finally:
-            run.stop()
+            if run.stop() and own:
+                own.close()
 
     def check_node(self, builder: Builder, node: Node, cancellation: Cancellation) -> Sequence[NodeReport]:
         """Ask one node, as often as `--retries` allows; one report, or one for each replica it stands for.
@@ -122,7 +126,7 @@ class Checker:
             if not causes & TRANSIENT or attempt > limits.retries:
                 break
             # "full jitter" would retry at once now and then; a half of the delay is certain
-            delay = min(limits.retry_delay * 2 ** (attempt - 1), _MAX_BACKOFF_SECONDS)
+            delay = min(limits.retry_delay * 2 ** min(attempt - 1, _MAX_DOUBLINGS), _MAX_BACKOFF_SECONDS)
             log.info("%s/%s: attempt %d failed (%s)", builder.name, node.name, attempt, reports[0].message)
             cancellation.wait(delay * random.uniform(0.5, 1.0))
             attempt += 1
@@ -247,6 +251,7 @@ class _Run:
         self._observer = checker.observer
         self._tasks = tasks
         self._cancellation = cancellation
+        self._threads: list[threading.Thread] = []
         self._waiting: queue.SimpleQueue[_Task] = queue.SimpleQueue()
         self._answers: queue.SimpleQueue[_Answer] = queue.SimpleQueue()
         for task in tasks:
@@ -260,7 +265,8 @@ class _Run:
         deadline = Deadline(limits.deadline if limits.deadline is not None else float("inf"))
         try:
             for number in range(min(limits.concurrency, len(self._tasks))):
-                threading.Thread(target=self._work, name=f"node {number}", daemon=True).start()
+                self._threads.append(threading.Thread(target=self._work, name=f"node {number}", daemon=True))
+                self._threads[-1].start()
             while len(outcome.reports) < len(self._tasks):
                 answer = self._next(deadline.remaining())
                 if answer is None:
@@ -280,9 +286,13 @@ class _Run:
             self._gather(outcome, *stopped)
         return outcome
 
-    def stop(self) -> None:
-        """Call off what still runs."""
+    def stop(self) -> bool:
+        """Call off what still runs, and return whether nothing does any more."""
         self._cancellation.cancel()
+        ends = Deadline(_JOIN_SECONDS)
+        for thread in self._threads:
+            thread.join(ends.remaining())
+        return not any(thread.is_alive() for thread in self._threads)
 
     def _is_decided(self, outcome: Outcome, last: _Task) -> bool:
         reports = [
@@ -347,7 +357,7 @@ class _Run:
             return _Answer(
                 task, [_report(node.name, node, checks, self._options.judging)], f"node {node.name}: {error}"
             )
-        except Exception as error:  # a defect of ours must not hide what the other nodes answer
+        except BaseException as error:  # a defect of ours must not hide what the other nodes answer
             log.info("%s/%s: internal error", task.builder.name, node.name, exc_info=True)
             seen = f"{type(error).__name__}: {error}"
             checks = [CheckResult("reach", Status.UNHEALTHY, Cause.INTERNAL_ERROR, seen)]

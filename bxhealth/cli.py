@@ -79,8 +79,8 @@ def cli() -> None:
 )
 @option("--push", metavar="URL", type=URL, help="Send the metrics to this Prometheus Pushgateway.")
 @option("--ping", metavar="URL", type=URL, help="Call this dead man's switch: URL, or URL/fail unless all is well.")
-@click.option("-v", "--verbose", count=True, help="Explain every step on stderr, and show every check.")
-@click.option("-q", "--quiet", is_flag=True, help="Print nothing; the exit status says it all.")
+@option("-v", "--verbose", count=True, help="Explain every step on stderr, and show every check.")
+@option("-q", "--quiet", is_flag=True, help="Print nothing; the exit status says it all.")
 def check(
     builders: tuple[str, ...],
     every: bool,
@@ -115,7 +115,7 @@ def check(
     if push or "prometheus" in (form, *(name for name, _ in further)):
         # the figures of disk and cache are among the metrics, threshold or not
         options = replace(options, min_free_disk=options.min_free_disk or Threshold())
-    with _could_not_check_pings(ping):
+    with _silent(quiet), _could_not_check_pings(ping):
         report, interrupted = _check(builders, every, only, exclude, options, quiet, verbose)
         for name, path in further:
             _write(report, name, path, bool(verbose))
@@ -171,7 +171,7 @@ def list_builders(form: str) -> int:
         current = store.current().name
     except StoreError:
         current = ""
-    click.echo(listing.render(chosen, current, form), nl=False)
+    _print(listing.render(chosen, current, form))
     for builder in unreadable:
         _complain(builder.error or "")
     return policy.COULD_NOT_CHECK if unreadable else policy.HEALTHY
@@ -186,11 +186,11 @@ def _choose(store: Store, names: Sequence[str], every: bool) -> tuple[list[Build
         try:
             return [store.current()], []
         except StoreError as error:
-            _give_up(str(error))
+            raise CouldNotCheck(str(error)) from error
     try:
         names = store.names() if every else list(dict.fromkeys(names))
     except StoreError as error:
-        _give_up(str(error))
+        raise CouldNotCheck(str(error)) from error
     chosen, unreadable = [], []
     for name in names:
         try:
@@ -198,7 +198,7 @@ def _choose(store: Store, names: Sequence[str], every: bool) -> tuple[list[Build
         except StoreError as error:
             unreadable.append(BuilderReport(name, "", Verdict.UNHEALTHY, "all-nodes", (), error=str(error)))
     if not chosen and not every:
-        _give_up(*(report.error or "" for report in unreadable))
+        raise CouldNotCheck(*(report.error or "" for report in unreadable))
     return chosen, unreadable
 
 
@@ -207,7 +207,7 @@ def _select(builders: Sequence[Builder], only: Sequence[str], exclude: Sequence[
     known = {node.name for builder in builders for node in builder.nodes}
     for name in (*only, *exclude):
         if name not in known:
-            _give_up(f"no node {name!r} in " + ", ".join(builder.name for builder in builders))
+            raise CouldNotCheck(f"no node {name!r} in " + ", ".join(builder.name for builder in builders))
     selected = [
         replace(
             builder,
@@ -217,7 +217,7 @@ def _select(builders: Sequence[Builder], only: Sequence[str], exclude: Sequence[
     ]
     kept = [builder for builder in selected if builder.nodes]
     if builders and not kept:
-        _give_up("--node and --exclude leave no node to check")
+        raise CouldNotCheck("--node and --exclude leave no node to check")
     return kept
 
 
@@ -285,9 +285,12 @@ def _write(report: Report, form: str, path: str, verbose: bool) -> None:
     colour = terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     text = REPORTERS[form](report, Style(colour, verbose))
     if path == _STDOUT:
-        click.echo(text, nl=False, color=colour)
-    else:
+        _print(text, colour=colour)
+        return
+    try:
         write_whole(Path(path), text)
+    except OSError as error:
+        raise CouldNotCheck(f"cannot write the report to {path}: {error.strerror or error}") from error
 
 
 def _warn(report: Report) -> None:
@@ -353,10 +356,40 @@ def _complain(message: str) -> None:
     click.echo(f"bxhealth: {printable(message)}", err=True)
 
 
-def _give_up(*messages: str) -> NoReturn:
-    for message in messages:
-        _complain(message)
-    raise click.exceptions.Exit(policy.COULD_NOT_CHECK)
+class CouldNotCheck(click.ClickException):
+    """Nothing could be checked, and why; `show` says it on stderr, a line each."""
+
+    exit_code = policy.COULD_NOT_CHECK
+
+    def __init__(self, *messages: str) -> None:
+        super().__init__("; ".join(messages))
+        self._messages = messages
+        self.is_silent = False
+
+    def show(self, file: object = None) -> None:  # noqa: ARG002
+        """See `click.ClickException`."""
+        for message in () if self.is_silent else self._messages:
+            _complain(message)
+
+
+@contextlib.contextmanager
+def _silent(quiet: bool) -> Iterator[None]:
+    try:
+        yield
+    except CouldNotCheck as error:
+        error.is_silent = quiet
+        raise
+
+
+def _print(text: str, *, colour: bool = False) -> None:
+    try:
+        click.echo(text, nl=False, color=colour)
+    except BrokenPipeError:
+        # whoever read our output has seen enough; Python would complain about it once more at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise click.exceptions.Exit(128 + signal.SIGPIPE) from None
+    except OSError as error:
+        raise CouldNotCheck(f"cannot write the report: {error.strerror or error}") from error
 
 
 def main() -> NoReturn:
@@ -368,11 +401,4 @@ def main() -> NoReturn:
         status = error.exit_code
     except (click.Abort, KeyboardInterrupt):
         status = policy.INTERRUPTED
-    except BrokenPipeError:
-        # whoever read our output has seen enough; Python would complain about it once more at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 128 + signal.SIGPIPE
-    except OSError as error:
-        _complain(f"cannot write the report: {error.strerror or error}")
-        status = policy.COULD_NOT_CHECK
     sys.exit(status)

@@ -8,6 +8,9 @@ import time
 
 from bxhealth.errors import Cancelled
 
+_LONGEST_POLL_SECONDS = 3600.0
+"""poll() takes no more than some weeks, in milliseconds; waits that are longer take several."""
+
 
 class Cancellation:
     """Calls off everything that waits on it, from any thread, at once.
@@ -41,8 +44,13 @@ class Cancellation:
         """
         poller = select.poll()
         poller.register(self.fd, select.POLLIN)
-        if poller.poll(max(seconds, 0) * 1000):
-            raise Cancelled
+        ends = time.monotonic() + seconds
+        while True:
+            remaining = max(ends - time.monotonic(), 0.0)
+            if poller.poll(min(remaining, _LONGEST_POLL_SECONDS) * 1000):
+                raise Cancelled
+            if remaining <= _LONGEST_POLL_SECONDS:
+                return
 
     def close(self) -> None:
         """Free the descriptors; nothing may wait on it any more. A second call does nothing."""
@@ -100,8 +108,8 @@ class Deadline:
         poller.register(fd, events)
         if self.cancellation:
             poller.register(self.cancellation.fd, select.POLLIN)
-        ready = poller.poll(self.remaining() * 1000)
-        if not ready:
-            raise TimeoutError
+        while not (ready := poller.poll(min(self.remaining(), _LONGEST_POLL_SECONDS) * 1000)):
+            if self.expired:
+                raise TimeoutError
         if self.cancellation and any(f == self.cancellation.fd for f, _ in ready):
             raise Cancelled

@@ -87,10 +87,12 @@ class Engine:
             if error.status == http.client.NOT_FOUND:
                 return None
             raise
-        state = body.get("State") or {}
+        state, config = body.get("State") or {}, body.get("Config") or {}
+        if not isinstance(state, dict) or not isinstance(config, dict):
+            raise self._no_engine(f"it describes the container {name} in no way that is known")
         return Container(
             status=str(state.get("Status", "")),
-            image=str((body.get("Config") or {}).get("Image", "")),
+            image=str(config.get("Image", "")),
             exit_code=int(state.get("ExitCode") or 0),
             oom_killed=bool(state.get("OOMKilled")),
             restart_count=int(body.get("RestartCount") or 0),
@@ -116,7 +118,7 @@ class Engine:
         text = b"".join(payload for _, payload in frames).decode(errors="replace")
         return tuple(text.splitlines()[-lines:])
 
-    def call(self, method: str, path: str, deadline: Deadline, body: Mapping[str, Any] | None = None) -> Any:
+    def call(self, method: str, path: str, deadline: Deadline, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """The JSON answer to a call.
 
         Raises:
@@ -126,9 +128,12 @@ class Engine:
         """
         content = self._exchange(method, path, body, deadline)
         try:
-            return json.loads(content or b"{}")
-        except ValueError as error:
+            answer = json.loads(content or b"{}")
+        except (ValueError, RecursionError) as error:
             raise self._no_engine(f"the answer to {path} is not JSON") from error
+        if not isinstance(answer, dict):
+            raise self._no_engine(f"the answer to {path} is no JSON object")
+        return answer
 
     def upgrade(self, path: str, protocol: str, deadline: Deadline, body: object = None) -> Stream:
         """The connection itself, after the engine has agreed to speak something else than HTTP on it.
@@ -213,6 +218,14 @@ class Engine:
             connection.request(method, path, None if body is None else json.dumps(body), headers)
             response = connection.getresponse()
             content = response.read(_MAX_BODY_BYTES)
+            announced = response.getheader("Content-Length", "")
+            if announced.isdigit() and len(content) < min(int(announced), _MAX_BODY_BYTES):
+                raise closed_early(connection.peer, "in the middle of an answer")
+        except http.client.IncompleteRead as error:
+            self.close()
+            if connection.has_ended:
+                raise closed_early(connection.peer, "in the middle of an answer") from error
+            raise self._no_engine("its answer is broken") from error
         except http.client.RemoteDisconnected as error:
             self.close()
             raise closed_early(connection.peer, "no answer to an HTTP request") from error
@@ -264,13 +277,14 @@ class _Socket:
     def __init__(self, stream: Stream, deadline: Deadline) -> None:
         self._stream = stream
         self._deadline = deadline
+        self.reader = StreamReader(stream, deadline)
 
     def sendall(self, data: bytes) -> None:
         self._stream.sendall(data, self._deadline)
 
     def makefile(self, mode: str) -> io.BufferedReader:
         assert mode == "rb"
-        return io.BufferedReader(StreamReader(self._stream, self._deadline))
+        return io.BufferedReader(self.reader)
 
     def close(self) -> None:
         """The engine decides when its stream is closed."""
@@ -282,7 +296,12 @@ class _Connection(http.client.HTTPConnection):
     def __init__(self, stream: Stream, deadline: Deadline) -> None:
         super().__init__("docker")
         self.peer = stream.peer
-        self.sock = _Socket(stream, deadline)
+        self._socket = self.sock = _Socket(stream, deadline)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the peer has closed the stream."""
+        return self._socket.reader.has_ended
 
 
 class _Rewound:
@@ -331,10 +350,10 @@ class ExecStream:
             if frame is None:
                 return b""
             kind, payload = frame
-            if kind == _STDERR:
-                self.stderr += payload[: _MAX_NOISE_BYTES - len(self.stderr)]
-            else:
+            if kind in _OUTPUT:
                 self._pending = payload
+            else:
+                self.stderr += payload[: _MAX_NOISE_BYTES - len(self.stderr)]
         data, self._pending = self._pending[:size], self._pending[size:]
         return data
 
@@ -353,12 +372,12 @@ class ExecStream:
         self._stream.close()
 
 
-_STDERR = 2
+_OUTPUT = (0, 1)
 _HEADER = struct.Struct(">BxxxL")
 
 
 def _frames(file: io.BufferedIOBase) -> Any:
-    """The frames of a multiplexed stream: which of stdin 0, stdout 1 and stderr 2, and the bytes.
+    """The frames of a multiplexed stream: which of stdin 0, stdout 1, stderr 2 and system error 3, and the bytes.
 
     Docker Engine API, "Attach to a container", stream format.
     """
@@ -367,6 +386,7 @@ def _frames(file: io.BufferedIOBase) -> Any:
         if length > _MAX_BODY_BYTES:
             return
         payload = file.read(length)
-        if not payload:
+        if payload or not length:
+            yield kind, payload
+        if len(payload) < length:
             return
-        yield kind, payload

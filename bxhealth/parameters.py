@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
@@ -38,8 +39,8 @@ class Parsed(click.ParamType, Generic[_Value]):  # type: ignore[type-arg,unused-
 
 def _some_time(text: str) -> float:
     seconds = durations.parse(text)
-    if not seconds:
-        raise ValueError(f"{text!r} is no time at all")
+    if not seconds or math.isinf(seconds):
+        raise ValueError(f"{text!r} is no time that could be waited for")
     return seconds
 
 

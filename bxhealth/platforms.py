@@ -13,6 +13,8 @@ _ARCHITECTURES: Mapping[str, tuple[str, str]] = {
     "armhf": ("arm", "v7"),
     "armel": ("arm", "v6"),
 }
+_KNOWN = {"386", "amd64", "arm", "arm64", "loong64", "mips", "mipsle", "mips64", "mips64le"}
+_KNOWN |= {"ppc64", "ppc64le", "riscv64", "s390", "s390x", "wasm"}
 _DEFAULT_VARIANTS = {("amd64", "v1"), ("arm64", "v8"), ("arm64", "8")}
 _MAX_LENGTH = 128
 
@@ -24,6 +26,8 @@ def normalise(os: str, architecture: str, variant: str = "") -> str:
     if architecture in _ARCHITECTURES:
         architecture, implied = _ARCHITECTURES[architecture]
         variant = implied or variant
+    if architecture == "386":
+        variant = ""
     if (architecture, variant) in _DEFAULT_VARIANTS:
         variant = ""
     if architecture == "arm":
@@ -38,9 +42,9 @@ def parse(text: str) -> str:
         ValueError: `text` is no platform.
     """
     parts = text.strip().split("/")
-    if len(parts) == 1:
+    if len(parts) == 1 and parts[0].lower() in (*_KNOWN, *_ARCHITECTURES):
         parts = ["linux", *parts]
-    if len(parts) > 3 or len(text) > _MAX_LENGTH or not all(_is_word(part) for part in parts):
+    if not 2 <= len(parts) <= 3 or len(text) > _MAX_LENGTH or not all(_is_word(part) for part in parts):
         raise ValueError(f"{text!r} is not a platform such as linux/arm64 or linux/arm/v7")
     return normalise(*parts)
 

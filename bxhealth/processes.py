@@ -10,7 +10,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +32,36 @@ class Finished:
     stderr: str
 
 
+Runner = Callable[[Sequence[str], bytes, Sequence[int]], Finished]
+"""Runs a command with some bytes as its standard input and some descriptors passed on, and waits for it."""
+
+
+def by_python_on_whales(command: Sequence[str], content: bytes, descriptors: Sequence[int]) -> Finished:
+    """Run the docker CLI as python-on-whales does, but for what its client does beside.
+
+    Its own `buildx.inspect` and `buildx.build` run `buildx ls` as well, which contacts every node of every builder.
+    """
+    # late, since it takes longer to import than a healthy builder takes to check
+    from python_on_whales import DockerClient, DockerException
+    from python_on_whales.utils import run
+
+    client = DockerClient(client_call=list(command[:_CLIENT_CALL]))
+    try:
+        words = [*client.client_config.docker_cmd, *command[_CLIENT_CALL:]]
+        stdout, stderr = run(words, input=content, return_stderr=True, pass_fds=descriptors)
+    except DockerException as error:
+        return Finished(error.return_code, error.stdout or "", error.stderr or "")
+    return Finished(0, stdout, stderr)
+
+
+def directly(command: Sequence[str], content: bytes, descriptors: Sequence[int]) -> Finished:
+    """Run the docker CLI without that import, which costs as much as a canary does."""
+    done = subprocess.run(command, input=content, capture_output=True, pass_fds=descriptors)
+    return Finished(
+        done.returncode, done.stdout.decode(errors="replace").strip(), done.stderr.decode(errors="replace").strip()
+    )
+
+
 def docker(
     arguments: Sequence[str],
     deadline: Deadline,
@@ -38,8 +69,9 @@ def docker(
     files: Mapping[str, bytes],
     environment: Mapping[str, str],
     give_up: Cancellation | None = None,
+    runner: Runner = directly,
 ) -> Finished:
-    """Run the docker CLI through python-on-whales, in a private directory that holds `files`.
+    """Run the docker CLI in a private directory that holds `files`.
 
     The directory has mode 0700 and is removed in every case, even when this process is killed: it belongs to
     the supervisor that stands in front of the CLI. In `arguments` and `environment`, `{private}` stands for it.
@@ -53,35 +85,37 @@ def docker(
     """
     if shutil.which("docker") is None:
         raise CliUnavailable("there is no `docker` on the PATH: install the Docker CLI with its buildx plugin")
-    # late, since it takes longer to import than a healthy builder takes to check
-    from python_on_whales import DockerClient, DockerException
-    from python_on_whales.utils import run
-
-    client = DockerClient(client_call=[sys.executable, "-I", "-S", str(_SUPERVISOR), "docker"])
     lifelines = [lifeline.fd for lifeline in (deadline.cancellation, give_up) if lifeline]
-    order = {
-        "seconds": deadline.remaining(),
-        "lifelines": lifelines,
-        "files": {name: content.decode("latin-1") for name, content in files.items()},
-        "environment": dict(environment),
-    }
-    command = [*client.client_config.docker_cmd, *arguments]
-    try:
-        # `run`, since the client's own inspect and build contact every node of every builder
-        stdout, stderr = run(
-            command,
-            input=json.dumps(order).encode(),
-            return_stderr=True,
-            pass_fds=lifelines,
-        )
-        finished = Finished(0, stdout, stderr)
-    except DockerException as error:
-        finished = Finished(error.return_code, error.stdout or "", error.stderr or "")
+    with _slot(deadline):
+        order = {
+            "seconds": deadline.remaining(),
+            "lifelines": lifelines,
+            "files": {name: content.decode("latin-1") for name, content in files.items()},
+            "environment": dict(environment),
+        }
+        command = [sys.executable, "-I", "-S", str(_SUPERVISOR), "docker", *arguments]
+        finished = runner(command, json.dumps(order).encode(), lifelines)
     if deadline.cancellation and deadline.cancellation.cancelled:
         raise Cancelled
     if finished.status and any(words in finished.stderr for words in _NO_BUILDX):
         raise CliUnavailable("docker has no buildx: install its buildx plugin")
     return finished
+
+
+@contextlib.contextmanager
+def _slot(deadline: Deadline) -> Iterator[None]:
+    """One of the places there are for docker CLIs: hundreds at once would take the machine's memory."""
+    while not _SLOTS.acquire(timeout=_SLOT_SECONDS):
+        if deadline.expired:
+            break
+        deadline.sleep(0)  # raises if the run was called off
+    else:
+        try:
+            yield
+        finally:
+            _SLOTS.release()
+        return
+    yield  # the supervisor will say that its time is up
 
 
 def run(command: Sequence[str], content: bytes, deadline: Deadline) -> Finished:
@@ -115,6 +149,10 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
             stream.close()
 
 
+_SLOTS = threading.BoundedSemaphore(max(8, 4 * (os.cpu_count() or 1)))
+_SLOT_SECONDS = 0.1
+_CLIENT_CALL = 5
+"""So many words call the docker CLI through the supervisor."""
 _NO_BUILDX = ("is not a docker command", "unknown command: docker buildx", "Usage:  docker [OPTIONS] COMMAND")
 """What docker says without the plugin: of the command or, where that has options, of them, with its own usage."""
 

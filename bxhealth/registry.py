@@ -49,7 +49,7 @@ def _check(config: DockerConfig, host: str, seconds: float) -> CheckResult:
     except NodeFailure as failure:
         status, cause, message = Status.WARNING, failure.cause, failure.message
     except StoreError as error:
-        status, cause, message = Status.WARNING, Cause.CREDENTIALS_MISSING, str(error)
+        status, cause, message = Status.WARNING, Cause.CONFIG_INVALID, str(error)
     return CheckResult("registry", status, cause, message, host, time.monotonic() - begun)
 
 

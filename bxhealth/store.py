@@ -94,7 +94,10 @@ class Store:
         return name if self._is_instance(name) else None
 
     def _is_instance(self, name: str) -> bool:
-        return bool(_NAME.fullmatch(name)) and (self.directory / "instances" / name.lower()).exists()
+        try:
+            return bool(_NAME.fullmatch(name)) and (self.directory / "instances" / name.lower()).exists()
+        except OSError:  # a name that no file can have
+            return False
 
 
 def _instance(entry: dict[str, Any], path: Path) -> Builder:
@@ -126,7 +129,10 @@ def _node(entry: Any, index: int, path: Path) -> Node:
 
 def _platform(value: Any, index: int, path: Path) -> str:
     if isinstance(value, str):
-        return platforms.parse(value)
+        try:
+            return platforms.parse(value)
+        except ValueError as error:
+            raise StoreError(f"Nodes[{index}].Platforms: {error}", path) from error
     if not isinstance(value, dict):
         raise StoreError(f"Nodes[{index}].Platforms has an entry that is not an object", path)
     os, architecture, variant = (member(value, key, str, path) for key in ("os", "architecture", "variant"))

@@ -20,6 +20,8 @@ from typing import Any
 
 STOPPED = 124
 _GRACE_SECONDS = 0.4
+_MAX_OUTPUT_BYTES = 4 * 1024 * 1024
+_LONGEST_POLL_SECONDS = 3600.0
 
 
 def main() -> int:
@@ -42,17 +44,25 @@ def main() -> int:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             path.write_bytes(content.encode("latin-1"))
             path.chmod(0o700 if content.startswith("\x7fELF") else 0o600)
+        output = [(private / name).open("w+b") for name in ("stdout", "stderr")]
         environment = {key: value.replace("{private}", str(private)) for key, value in order["environment"].items()}
         child = subprocess.Popen(
             [argument.replace("{private}", str(private)) for argument in sys.argv[1:]],
             env={**os.environ, **environment},
             stdin=subprocess.DEVNULL,
+            # files, since a process that fled into a session of its own would hold a pipe open for ever
+            stdout=output[0],
+            stderr=output[1],
             start_new_session=True,
         )
         try:
             return _wait(child, ends, order["lifelines"], wakeup, stopped)
         finally:
             _end_session(child)
+            for file, stream in zip(output, (sys.stdout, sys.stderr), strict=True):
+                file.seek(0)
+                stream.buffer.write(file.read(_MAX_OUTPUT_BYTES).decode(errors="replace").encode())
+                stream.flush()
     finally:
         shutil.rmtree(private, ignore_errors=True)
 
@@ -66,8 +76,9 @@ def _wait(
         poller.register(lifeline, select.POLLIN)
     while child.poll() is None:
         remaining = ends - time.monotonic()
-        ready = [fd for fd, _ in poller.poll(max(remaining, 0) * 1000)]
-        if not ready or stopped or not set(ready).isdisjoint(lifelines):
+        # poll() takes no more than some weeks
+        ready = {fd for fd, _ in poller.poll(max(min(remaining, _LONGEST_POLL_SECONDS), 0) * 1000)}
+        if remaining <= 0 or stopped or not ready.isdisjoint(lifelines):
             return STOPPED
         with contextlib.suppress(BlockingIOError):
             os.read(wakeup, 512)

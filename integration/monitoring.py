@@ -3,6 +3,7 @@
 import contextlib
 import json
 import subprocess
+import sys
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -27,6 +28,23 @@ _PACKAGES: Final = (
 def programs(tools: Tools) -> Path:
     """The directory of their binaries."""
     return debian(tools.cache, *_PACKAGES) / "usr/bin"
+
+
+def alertmanager(binaries: Path, config: Path, storage: Path, port: int) -> Sequence[str | Path]:
+    """The command line of an Alertmanager that is a cluster of its own.
+
+    Debian's looks for its templates below /usr/share, so it gets a /usr/share that has them, in a mount namespace.
+    """
+    shares = binaries.parent / "share"
+    overlaid = 'mount -t overlay -o "lowerdir=$0:/usr/share" overlay /usr/share; exec "$@"'
+    return [
+        *("unshare", "--mount", "sh", "-ec", overlaid, shares),
+        binaries / "prometheus-alertmanager",
+        f"--config.file={config}",
+        f"--storage.path={storage}",
+        f"--web.listen-address=127.0.0.1:{port}",
+        "--cluster.listen-address=",
+    ]
 
 
 @contextlib.contextmanager
@@ -122,7 +140,7 @@ def exporter(env: Mapping[str, str], log: Path, *words: str | Path) -> Iterator[
     """`bxhealth serve` with these words, ready; yields its URL."""
 
     def command(port: int) -> Sequence[str | Path]:
-        return ["bxhealth", "serve", f"--web.listen-address=127.0.0.1:{port}", *words]
+        return [sys.executable, "-m", "bxhealth", "serve", f"--web.listen-address=127.0.0.1:{port}", *words]
 
     with serving(command, log, "/-/ready", env=env) as url:
         yield url

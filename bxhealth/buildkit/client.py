@@ -55,7 +55,7 @@ class ControlClient:
         return answer.buildkitVersion.version or None
 
     def disk_usage(self, deadline: Deadline) -> DiskUsage:
-        """The size of the cache; as in buildx's `commands/diskusage.go`, what is in use or shared stays.
+        """The size of the cache; as in buildx's `commands/diskusage.go` (`printSummary`), what is in use stays.
 
         Raises:
             Unavailable: it cannot be known, with the reason.
@@ -67,8 +67,8 @@ class ControlClient:
         except Unimplemented:
             raise Unavailable("this BuildKit has no DiskUsage") from None
         return DiskUsage(
-            sum(record.Size for record in answer.record),
-            sum(record.Size for record in answer.record if not (record.InUse or record.Shared)),
+            sum(max(record.Size, 0) for record in answer.record),
+            sum(max(record.Size, 0) for record in answer.record if not record.InUse),
         )
 
     def _call(self, method: str, request: Message, answer: _Answer, deadline: Deadline) -> _Answer:

@@ -17,14 +17,12 @@ class DiskUsageResponse(_message.Message):
     def __init__(self, record: _Optional[_Iterable[_Union[UsageRecord, _Mapping]]] = ...) -> None: ...
 
 class UsageRecord(_message.Message):
-    __slots__ = ("InUse", "Size", "Shared")
+    __slots__ = ("InUse", "Size")
     INUSE_FIELD_NUMBER: _ClassVar[int]
     SIZE_FIELD_NUMBER: _ClassVar[int]
-    SHARED_FIELD_NUMBER: _ClassVar[int]
     InUse: bool
     Size: int
-    Shared: bool
-    def __init__(self, InUse: bool = ..., Size: _Optional[int] = ..., Shared: bool = ...) -> None: ...
+    def __init__(self, InUse: bool = ..., Size: _Optional[int] = ...) -> None: ...
 
 class ListWorkersRequest(_message.Message):
     __slots__ = ()

@@ -8,6 +8,7 @@ each node would need a local socket and a relay, and it says why a connection fa
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from urllib.parse import unquote
 
 from h2.config import H2Configuration
@@ -37,6 +38,14 @@ _WINDOW = 2**20
 _FRAME_HEADER_BYTES, _KEPT_BYTES = 9, 200
 _SETTINGS = b"\x04"
 _PREFIX = struct.Struct(">?L")
+_HTTP_CAUSES = {
+    "401": Cause.ENDPOINT_DENIED,
+    "403": Cause.ENDPOINT_DENIED,
+    "429": Cause.DAEMON_UNRESPONSIVE,
+    "502": Cause.DAEMON_UNRESPONSIVE,
+    "503": Cause.DAEMON_UNRESPONSIVE,
+    "504": Cause.DAEMON_UNRESPONSIVE,
+}
 _TLS_ALERT_OR_HANDSHAKE = (b"\x15\x03", b"\x16\x03")
 
 
@@ -59,7 +68,7 @@ class GrpcConnection:
     def __init__(self, stream: Stream, authority: str) -> None:
         self._stream = stream
         self._authority = authority
-        self._h2 = H2Connection(H2Configuration(client_side=True, header_encoding="utf-8"))
+        self._h2 = H2Connection(H2Configuration(client_side=True, header_encoding=None))
         self._started = False
         self._first = b""
 
@@ -137,6 +146,9 @@ class GrpcConnection:
 
     def _check_response(self, headers: dict[str, str]) -> None:
         status, content = headers.get(":status", ""), headers.get("content-type", "")
+        if status in _HTTP_CAUSES and not content.startswith("application/grpc"):
+            # as gRPC itself takes them: grpc/grpc, doc/http-grpc-status-mapping.md
+            raise NodeFailure(_HTTP_CAUSES[status], f"{self._stream.peer} answered with HTTP status {status}")
         if status != "200" or not content.startswith("application/grpc"):
             raise self._no_grpc(f"HTTP/2 status {status}, content type {content!r}")
 
@@ -151,16 +163,19 @@ class GrpcConnection:
         return NodeFailure(Cause.NOT_BUILDKIT, f"{self._stream.peer} answers, but does not speak gRPC: {seen}")
 
 
-def _text(headers: object) -> dict[str, str]:
-    """Headers as text: h2 gives them so with `header_encoding`, whatever its types say."""
-    return {str(name): str(value) for name, value in headers}  # type: ignore[attr-defined]
+def _text(headers: Iterable[tuple[bytes | str, bytes | str]]) -> dict[str, str]:
+    return {_decoded(name): _decoded(value) for name, value in headers}
+
+
+def _decoded(part: bytes | str) -> str:
+    return part if isinstance(part, str) else part.decode(errors="replace")
 
 
 def _message(answer: bytes, status: dict[str, str]) -> bytes:
     code = status.get("grpc-status", "")
     if code != "0":
         message = unquote(status.get("grpc-message", "")) or "no message"
-        raise GrpcError(int(code) if code.isdigit() else -1, message)
+        raise GrpcError(int(code) if code.isascii() and code.isdigit() else -1, message)
     if len(answer) < _PREFIX.size:
         raise GrpcError(-1, "an empty answer")
     compressed, length = _PREFIX.unpack_from(answer)

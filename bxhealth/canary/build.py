@@ -8,8 +8,10 @@ from bxhealth.deadline import Deadline
 from bxhealth.model import Builder, Node
 from bxhealth.processes import Finished
 
-_DOCKERFILE = b'FROM scratch\nCOPY canary /canary\nRUN --network=none ["/canary"]\n'
+DOCKERFILE = b'FROM scratch\nCOPY canary /canary\nRUN --network=none ["/canary"]\n'
 """`--network=none`, since an engine without a bridge network fails every other RUN."""
+OPTIONS = ("--no-cache", "--provenance=false", "--sbom=false", "--output=type=cacheonly", "--progress=plain")
+"""Nothing is taken from a cache, exported, or attested."""
 
 
 def architecture(platform: str) -> str | None:
@@ -22,11 +24,10 @@ def architecture(platform: str) -> str | None:
 def run(buildx: Buildx, builder: Builder, node: Node, platform: str, deadline: Deadline) -> Finished:
     """Build the canary of a platform that has one.
 
-    Nothing is exported, cached from or attested. Returns and raises as `Buildx.run` does.
+    Returns and raises as `Buildx.run` does.
     """
     name = architecture(platform)
     assert name is not None
-    files = {"canary/canary": elf.program(name), "canary/Dockerfile": _DOCKERFILE}
-    options = ["--no-cache", "--provenance=false", "--sbom=false", "--output=type=cacheonly", "--progress=plain"]
-    arguments = ["build", "--builder", builder.name, "--platform", platform, *options, "{private}/canary"]
+    files = {"canary/canary": elf.program(name), "canary/Dockerfile": DOCKERFILE}
+    arguments = ["build", "--builder", builder.name, "--platform", platform, *OPTIONS, "{private}/canary"]
     return buildx.run(builder, node, arguments, deadline, files)

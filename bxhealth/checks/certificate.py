@@ -17,10 +17,13 @@ def check(probe: Probe) -> Sequence[CheckResult]:
     if certificate is None:
         if least is None:
             return []
-        return [CheckResult("certificate", Status.SKIPPED, message="the endpoint shows no certificate")]
+        return [
+            CheckResult("certificate", Status.SKIPPED, message="the endpoint shows no certificate that was verified")
+        ]
     ends = certificate.not_after.timestamp()
     days = (ends - time.time()) / _DAY_SECONDS
-    message = f"valid for {days:.1f} more days, until {certificate.not_after:%Y-%m-%d %H:%M} UTC"
+    until = f"{certificate.not_after:%Y-%m-%d %H:%M} UTC"
+    message = f"the certificate of {probe.node.endpoint} is valid for {days:.1f} more days, until {until}"
     measured = {"certificate_not_after_timestamp_seconds": ends}
     if least is not None and days < least:
         return [CheckResult("certificate", Status.UNHEALTHY, Cause.CERTIFICATE_EXPIRING, message, measured=measured)]

@@ -29,7 +29,6 @@ _CAUSES = (
     ("authorization failed", Cause.REGISTRY_DENIED),
     ("no basic auth credentials", Cause.REGISTRY_DENIED),
     ("unauthorized", Cause.REGISTRY_DENIED),
-    ("401 unauthorized", Cause.REGISTRY_DENIED),
     ("403 forbidden", Cause.REGISTRY_DENIED),
     ("failed to fetch anonymous token", Cause.REGISTRY_DENIED),
     ("denied", Cause.REGISTRY_DENIED),
@@ -63,12 +62,13 @@ def _ask(probe: Probe, image: str, platform: str) -> CheckResult:
     finished = _lint(probe, image, platform, deadline, _CALL)
     if "unknown flag: --call" in finished.stderr:
         finished = _lint(probe, image, platform, deadline, _PRINT)
-    said = f"{finished.stdout}\n{finished.stderr}".lower()
+    # the name could hold a word that would be taken for the registry's
+    said = f"{finished.stdout}\n{finished.stderr}".replace(image, "").lower()
     if finished.status == processes.STOPPED:
         return _failed(Cause.REGISTRY_UNREACHABLE, f"no answer within {deadline.seconds:.3g} s", target)
     if any(words in said for words in _NO_LINT):
         return CheckResult("pull", Status.SKIPPED, message="this BuildKit is too old to ask", target=target)
-    cause = _cause(said)
+    cause = _cause(said) if "failed to" in said or "was pulled with platform" in said else None
     if cause:
         return _failed(cause, f"resolving {image} for {platform}: {_words(finished)}", target)
     if finished.status and "rulename" not in said:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from http import HTTPStatus
 
 from bxhealth import transports
 from bxhealth.buildkit.client import ControlClient
@@ -128,7 +129,7 @@ class DockerContainerLink:
             self._exec = self._engine.exec_stream(self._name, ["buildctl", "dial-stdio"], deadline, peer)
         except EngineError as error:
             failure = self._refused(f"starting `buildctl dial-stdio` in {self._name}", error)
-            raise _NotReady(failure) if error.status == _CONFLICT else failure from error
+            raise _NotReady(failure) if error.status == HTTPStatus.CONFLICT else failure from error
         certificate = self._dialled.certificate if isinstance(self._dialled, TlsStream) else None
         control = ControlClient(self._exec)
         try:
@@ -164,7 +165,11 @@ class DockerContainerLink:
             raise self._refused(f"running `{command[0]}` in {self._name}", error) from error
 
     def _refused(self, doing: str, error: EngineError) -> NodeFailure:
-        cause = Cause.ENDPOINT_DENIED if error.status in (401, 403) else Cause.DAEMON_UNRESPONSIVE
+        cause = (
+            Cause.ENDPOINT_DENIED
+            if error.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+            else Cause.DAEMON_UNRESPONSIVE
+        )
         return NodeFailure(cause, f"{doing}: the engine at {self._node.endpoint} says: {error}")
 
     def _down(self, cause: Cause, container: Container) -> NodeFailure:
@@ -172,6 +177,8 @@ class DockerContainerLink:
         words = f", {container.error}" if container.error else ""
         restarts = f", {container.restart_count} restarts" if container.restart_count else ""
         state = "keeps restarting" if cause is Cause.CONTAINER_RESTARTING else f"is {container.status}"
+        if container.status == "created":
+            end = "it has never run"
         return NodeFailure(
             cause,
             f"the container {self._name} {state} ({end}{restarts}{words})",
@@ -185,7 +192,6 @@ class DockerContainerLink:
         return failure
 
 
-_CONFLICT = 409
 _NEVER = "0001-01-01T00:00:00Z"
 
 

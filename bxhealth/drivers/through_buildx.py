@@ -6,8 +6,9 @@ status is not to be trusted: a node with an error is printed as such, and the st
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from bxhealth import platforms, processes
@@ -96,7 +97,13 @@ def _outcome(node: InspectedNode) -> Reached | Unreached:
     if status != "running":
         seen = f"buildx says that the node is {status}"
         return Unreached(node.name, NodeFailure(Cause.CONTAINER_MISSING, seen, startable=True))
-    listed = node.fields.get("Platforms", "").replace("*", "").split(",")
-    offered = platforms.unique(platforms.parse(item) for item in listed if item.strip())
+    offered = platforms.unique(_platforms(node.fields.get("Platforms", "")))
     version = node.fields.get("BuildKit version") or node.fields.get("Buildkit")
     return Reached(node.name, (Worker("", offered),), version)
+
+
+def _platforms(listed: str) -> Iterator[str]:
+    for item in listed.replace("*", "").split(","):
+        # one that we cannot read, such as Windows's with its version, does not make the others worthless
+        with contextlib.suppress(ValueError):
+            yield platforms.parse(item)

@@ -28,7 +28,10 @@ def dial(endpoint: DockerEndpoint, deadline: Deadline) -> Stream:
         NodeFailure: nothing was reached, with the cause.
         Cancelled: the run was called off.
     """
-    scheme = urlsplit(endpoint.host).scheme
+    try:
+        scheme = urlsplit(endpoint.host).scheme
+    except ValueError as error:
+        raise NodeFailure(Cause.CONFIG_INVALID, f"the endpoint {endpoint.host} is malformed: {error}") from error
     dialer = _DIALERS.get(scheme)
     if dialer is None:
         known = ", ".join(f"{name}://" for name in _DIALERS)

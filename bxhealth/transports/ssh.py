@@ -43,8 +43,11 @@ class SshStream(SocketStream):
         try:
             data = super().recv(size, deadline)
         except NodeFailure as failure:
-            if self._answered or failure.cause is Cause.DAEMON_UNRESPONSIVE:
+            if self._answered:
                 raise
+            if failure.cause is Cause.DAEMON_UNRESPONSIVE:
+                seen = f"ssh to {self.peer} brought no answer of its engine within {deadline.seconds:.3g} s"
+                raise NodeFailure(failure.cause, seen) from failure
             data = b""
         if not data and not self._answered:
             raise self._failure(deadline)
@@ -98,7 +101,7 @@ def dial(endpoint: DockerEndpoint, deadline: Deadline) -> SshStream:
         "-o",
         "BatchMode=yes",
         "-o",
-        f"ConnectTimeout={math.ceil(deadline.remaining()) or 1}",
+        f"ConnectTimeout={max(1, math.ceil(deadline.remaining()) - 1)}",
     ]
     if user:
         command += ["-l", unquote(user)]

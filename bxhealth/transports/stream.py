@@ -113,6 +113,7 @@ class StreamReader(io.RawIOBase):
     def __init__(self, stream: Stream, deadline: Deadline) -> None:
         self._stream = stream
         self.deadline = deadline
+        self.has_ended = False
 
     def readable(self) -> bool:
         """Always."""
@@ -121,5 +122,6 @@ class StreamReader(io.RawIOBase):
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         """Fill `buffer` with what has come; 0 at the end. Raises as `Stream.recv` does."""
         data = self._stream.recv(len(buffer), self.deadline)
+        self.has_ended = not data
         buffer[: len(data)] = data
         return len(data)

@@ -111,6 +111,8 @@ def context(material: TlsMaterial) -> ssl.SSLContext:
         NodeFailure: a file is missing, not to be read, or not what it should be; names the file.
     """
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    # Go, and so buildx, takes a name from the subject alternative names only
+    made.hostname_checks_common_name = False
     if not material.verify:
         made.check_hostname = False
         made.verify_mode = ssl.CERT_NONE
@@ -170,6 +172,9 @@ def wrap(stream: Stream, context: ssl.SSLContext, name: str, deadline: Deadline)
     except OSError as error:
         stream.close()
         raise _failure(stream, name, error) from error
+    except (ValueError, TypeError) as error:
+        stream.close()
+        raise NodeFailure(Cause.CONFIG_INVALID, f"{name!r} cannot be the name of the server {stream.peer}") from error
     try:
         wrapped.shake_hands(deadline)
     except OSError as error:

@@ -34,6 +34,8 @@ def dial(endpoint: DockerEndpoint, deadline: Deadline) -> SocketStream:
         sock.close()
         if isinstance(error, OSError):
             raise _failure(endpoint.host, error) from error
+        if isinstance(error, ValueError):
+            raise NodeFailure(Cause.CONFIG_INVALID, f"{endpoint.host} can be no socket's path: {error}") from error
         raise
 
 

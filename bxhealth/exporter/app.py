@@ -1,0 +1,168 @@
+"""The web application: metrics, probes, the JSON report and the page. No answer but a probe's waits for a node."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib import resources
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from bxhealth import __version__, policy
+from bxhealth.errors import StoreError
+from bxhealth.exporter import probe
+from bxhealth.exporter.asking import Gone
+from bxhealth.exporter.exposition import Bodies, Body, Exposition, render
+from bxhealth.exporter.flights import Busy, Flights, Stopped
+from bxhealth.exporter.metrics import ProbeCollector
+from bxhealth.exporter.pages import Page
+from bxhealth.exporter.redaction import without_userinfo
+from bxhealth.exporter.results import Checked, Results
+from bxhealth.exporter.scheduler import Scheduler
+from bxhealth.model import Report
+from bxhealth.options import Options
+from bxhealth.reporters.json import document
+from bxhealth.store import Store
+
+_GZIP_LEVEL = 1
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the application shows and uses."""
+
+    results: Results
+    exposition: Exposition
+    scheduler: Scheduler
+    flights: Flights
+    store: Callable[[], Store]
+    options: Options
+    interval: float
+    timeout_offset: float
+
+
+def build(parts: Parts) -> Starlette:
+    """The application."""
+    page = Page(__version__, parts.interval)
+
+    async def metrics(request: Request) -> Response:
+        return _body(request, parts.exposition.bodies)
+
+    async def probe_now(request: Request) -> Response:
+        begun = time.monotonic()
+        query = request.query_params
+        try:
+            seconds = probe.timeout(request.headers.get("x-prometheus-scrape-timeout-seconds"), parts.timeout_offset)
+            question = await run_in_threadpool(
+                lambda: probe.question(
+                    parts.store(),
+                    query.getlist("target"),
+                    query.getlist("node"),
+                    query.getlist("canary"),
+                    seconds,
+                    parts.options,
+                )
+            )
+            flight = parts.flights.join(question)
+            done = asyncio.wrap_future(flight.done)
+            left = max(0.0, seconds - (time.monotonic() - begun))
+            finished, _ = await asyncio.wait([done], timeout=left)
+            checked = done.result() if finished else flight.answers.so_far(question, seconds)
+        except (probe.BadProbe, Gone) as error:
+            return _said(str(error), 400)
+        except StoreError as error:
+            return _said(without_userinfo(str(error)), 500)
+        except Busy:
+            return _said("too many checks of this builder wait already", 503)
+        except Stopped:
+            return _said("the exporter is being stopped", 503)
+        bodies = await run_in_threadpool(render, ProbeCollector(checked.after({}), time.monotonic() - begun))
+        return _body(request, bodies)
+
+    async def status(request: Request) -> Response:
+        report = _report(parts.results.latest, parts.options)
+        return await _compressed(request, await run_in_threadpool(lambda: JSONResponse(document(report))))
+
+    async def overview(request: Request) -> Response:
+        content = await run_in_threadpool(page.render, parts.results.latest, parts.scheduler.problems, time.time())
+        return await _compressed(request, Response(content, media_type="text/html"))
+
+    async def healthy(_: Request) -> Response:
+        return _said("bxhealth is healthy", 200)
+
+    async def ready(_: Request) -> Response:
+        if parts.scheduler.is_ready:
+            return _said("bxhealth is ready", 200)
+        return _said("bxhealth has not checked every builder yet", 503)
+
+    return Starlette(
+        routes=[
+            Route("/", overview),
+            Route("/metrics", metrics),
+            Route("/probe", probe_now),
+            Route("/api/v1/status", status),
+            Route("/-/healthy", healthy),
+            Route("/-/ready", ready),
+            Route("/style.css", _file("style.css", "text/css")),
+            Route("/icon.svg", _file("icon.svg", "image/svg+xml")),
+        ]
+    )
+
+
+def _report(checks: Sequence[Checked], options: Options) -> Report:
+    """The checks as one report: from the first one's begin, and as long as the longest."""
+    begun = [checked.ended_at - checked.duration_seconds for checked in checks]
+    started_at = datetime.fromtimestamp(min(begun, default=time.time()), timezone.utc)
+    builders = [checked.report for checked in checks]
+    client = list({(check.name, check.target): check for checked in checks for check in checked.client}.values())
+    verdict = policy.overall(builders, client, options.judging)
+    duration = max((checked.duration_seconds for checked in checks), default=0.0)
+    return Report(__version__, started_at, duration, verdict, builders, client)
+
+
+def _body(request: Request, bodies: Bodies) -> Response:
+    body: Body = bodies.chosen(request.headers.get("accept", ""))
+    headers = {"Vary": "Accept, Accept-Encoding", "Content-Type": body.media_type}
+    if _takes_gzip(request):
+        return Response(body.gzipped, headers={**headers, "Content-Encoding": "gzip"})
+    return Response(body.plain, headers=headers)
+
+
+async def _compressed(request: Request, response: Response) -> Response:
+    response.headers["Vary"] = "Accept-Encoding"
+    response.headers["Cache-Control"] = "no-store"
+    if _takes_gzip(request):
+        response.body = await run_in_threadpool(gzip.compress, bytes(response.body), _GZIP_LEVEL)
+        response.headers["Content-Encoding"] = "gzip"
+        response.headers["Content-Length"] = str(len(response.body))
+    return response
+
+
+def _takes_gzip(request: Request) -> bool:
+    """As RFC 9110, 12.5.3: gzip is named, and not with a weight of 0."""
+    for part in request.headers.get("accept-encoding", "").split(","):
+        name, _, weight = part.replace(" ", "").lower().partition(";q=")
+        if name == "gzip":
+            return weight.strip("0.") != "" or weight == ""
+    return False
+
+
+def _said(text: str, status: int) -> Response:
+    return PlainTextResponse(f"{text}\n", status)
+
+
+def _file(name: str, media_type: str) -> Callable[[Request], Response]:
+    content = resources.files("bxhealth.exporter").joinpath("templates").joinpath(name).read_bytes()
+
+    def answer(_: Request) -> Response:
+        return Response(content, media_type=media_type, headers={"Cache-Control": "max-age=3600"})
+
+    return answer

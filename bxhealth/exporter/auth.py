@@ -1,0 +1,102 @@
+"""Basic authentication and the headers of every answer, around the application."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import secrets
+from collections.abc import Callable, Mapping
+
+import anyio
+import anyio.to_thread
+import bcrypt
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from bxhealth.exporter.web_config import WebConfig
+
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+}
+_MAX_REMEMBERED = 256
+_MAX_PASSWORD_BYTES = 72
+"""More, bcrypt cannot tell apart."""
+
+
+class Guard:
+    """ASGI middleware: lets in whom the web configuration knows, and adds headers."""
+
+    def __init__(self, app: ASGIApp, config: Callable[[], WebConfig]) -> None:
+        self._app = app
+        self._config = config
+        self._passwords = Passwords()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        config = self._config()
+        headers = {**_HEADERS, **config.headers}
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                answer = MutableHeaders(scope=message)
+                for name, value in headers.items():
+                    answer.setdefault(name, value)
+            await send(message)
+
+        app = self._app
+        if config.users and not await self._is_known(config.users, Headers(scope=scope).get("authorization", "")):
+            app = PlainTextResponse("Unauthorized\n", 401, {"WWW-Authenticate": 'Basic realm="bxhealth"'})
+        await app(scope, receive, send_with_headers)
+
+    async def _is_known(self, users: Mapping[str, str], authorization: str) -> bool:
+        scheme, _, encoded = authorization.partition(" ")
+        if scheme.lower() != "basic":
+            return False
+        try:
+            name, separator, password = base64.b64decode(encoded, validate=True).decode().partition(":")
+        except ValueError:
+            return False
+        return bool(separator) and await self._passwords.match(users, name, password)
+
+
+class Passwords:
+    """Compares passwords, and remembers outcomes: bcrypt is slow on purpose, and scrapes are many."""
+
+    def __init__(self) -> None:
+        self._key = secrets.token_bytes(32)
+        self._outcomes: dict[bytes, bool] = {}
+        # guesses must not take the machine
+        self._limiter = anyio.CapacityLimiter(1)
+        # for a name that nobody has: the answer takes as long as for one that somebody has
+        self._nobody = bcrypt.hashpw(secrets.token_bytes(16), bcrypt.gensalt(10)).decode()
+
+    async def match(self, users: Mapping[str, str], name: str, password: str) -> bool:
+        """Whether this is the password of a user."""
+        hashed = users.get(name, self._nobody)
+        parts = (part.encode() for part in (name, hashed, password))
+        asked = hmac.digest(self._key, b"\0".join(hashlib.sha256(part).digest() for part in parts), "sha256")
+        if asked not in self._outcomes:
+            outcome = await anyio.to_thread.run_sync(_is_password, password, hashed, limiter=self._limiter)
+            if len(self._outcomes) >= _MAX_REMEMBERED:
+                self._outcomes.clear()
+            self._outcomes[asked] = outcome and name in users
+        return self._outcomes[asked]
+
+
+def _is_password(password: str, hashed: str) -> bool:
+    content = password.encode()
+    if len(content) > _MAX_PASSWORD_BYTES or b"\0" in content:
+        return False
+    try:
+        return bcrypt.checkpw(content, hashed.encode())
+    except ValueError:
+        return False  # a hash that is cut off matches nothing

@@ -1,0 +1,89 @@
+"""What `/probe` is asked: from the query and the scrape's timeout to a question. Pure but for reading the store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from bxhealth import platforms
+from bxhealth.errors import StoreError
+from bxhealth.exporter.asking import Question, find
+from bxhealth.options import Options
+from bxhealth.store import Store
+
+DEFAULT_SECONDS = 10.0
+"""Prometheus's default scrape timeout, for whoever does not say how long they wait."""
+MAX_SECONDS = 300.0
+_SHARE_FOR_ONE_NODE = 0.6
+"""Of the time there is: what is left lets a node that did not answer be named for what it is."""
+_MAX_PLATFORMS = 16
+_DECLARED = ("", "declared", "1", "true")
+
+
+class BadProbe(Exception):
+    """The request cannot be answered, for the reason that it gives."""
+
+
+def timeout(header: str | None, offset: float) -> float:
+    """Seconds that a probe may take: Prometheus's scrape timeout header, less an offset.
+
+    Raises:
+        BadProbe: the header is no number.
+    """
+    try:
+        seconds = float(header) if header else DEFAULT_SECONDS
+    except ValueError:
+        raise BadProbe("X-Prometheus-Scrape-Timeout-Seconds is not a number") from None
+    if not 0 < seconds < float("inf"):
+        raise BadProbe("X-Prometheus-Scrape-Timeout-Seconds is not a time")
+    # an offset that leaves nothing is no offset, as in blackbox_exporter
+    seconds = min(seconds, MAX_SECONDS)
+    return seconds - offset if seconds > offset else seconds
+
+
+def question(
+    store: Store,
+    targets: Sequence[str],
+    nodes: Sequence[str],
+    canaries: Sequence[str],
+    seconds: float,
+    options: Options,
+) -> Question:
+    """What to ask for these parameters of a query, within `seconds`.
+
+    Raises:
+        BadProbe: a parameter is missing or wrong, or names what is not in the store.
+        StoreError: the store cannot be read.
+    """
+    if len(targets) != 1 or not targets[0]:
+        raise BadProbe("the parameter target has to be there once: the name of a builder")
+    builder = find(store, targets[0])
+    if builder is None:
+        raise BadProbe("the target is not a builder in the store")
+    if nodes:
+        _require_nodes(store, builder, nodes)
+    limits = replace(
+        options.limits, deadline=seconds, probe_timeout=min(options.limits.probe_timeout, seconds * _SHARE_FOR_ONE_NODE)
+    )
+    options = replace(options, limits=limits, canary=_canary(canaries) if canaries else options.canary)
+    return Question(builder, options, tuple(sorted(set(nodes))))
+
+
+def _require_nodes(store: Store, builder: str, nodes: Sequence[str]) -> None:
+    try:
+        known = {node.name for node in store.builder(builder).nodes}
+    except StoreError:
+        return  # the entry is malformed, which the answer will say
+    if not known.issuperset(nodes):
+        raise BadProbe("a node is not one of the target's")
+
+
+def _canary(values: Sequence[str]) -> tuple[str, ...]:
+    """The platforms that are named; none of them means those that a node declares."""
+    words = [word for value in values for word in value.split(",") if word.strip().lower() not in _DECLARED]
+    if len(words) > _MAX_PLATFORMS:
+        raise BadProbe(f"canary names more than {_MAX_PLATFORMS} platforms")
+    try:
+        return platforms.unique(platforms.parse(word) for word in words)
+    except ValueError:
+        raise BadProbe("canary names what is not a platform such as linux/arm64") from None

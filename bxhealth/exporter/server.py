@@ -1,0 +1,206 @@
+"""`bxhealth serve`: puts the exporter's parts together, and runs them until a signal comes."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import signal
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from types import FrameType
+
+import uvicorn
+
+from bxhealth import __version__
+from bxhealth.deadline import Cancellation
+from bxhealth.errors import BxhealthError, Cancelled
+from bxhealth.exporter import app
+from bxhealth.exporter.asking import Question, ask
+from bxhealth.exporter.auth import Guard
+from bxhealth.exporter.choice import choose
+from bxhealth.exporter.exposition import Exposition
+from bxhealth.exporter.flights import Flights
+from bxhealth.exporter.results import Results
+from bxhealth.exporter.scheduler import Scheduler
+from bxhealth.exporter.web_config import ReloadingContext, WebConfig, WebConfigFile
+from bxhealth.options import Options, Threshold
+from bxhealth.store import Store
+
+_BACKLOG = 128
+_WATCH_SECONDS = 5.0
+_CHECKS_END_SECONDS = 1.2
+_SERVER_ENDS_SECONDS = 0.5
+"""Together less than the 2 s that a stop may take."""
+
+
+class ListenError(BxhealthError):
+    """An address cannot be listened on."""
+
+
+@dataclass(frozen=True)
+class Serving:
+    """What `bxhealth serve` is told.
+
+    Attributes:
+        builders: the names of the builders to watch; none means buildx's own choice.
+        every: watch every builder that buildx knows.
+        only: the nodes that are meant, all where none is named; `exclude`: those that are not.
+        interval: seconds from one check of a builder to the next.
+        addresses: where to listen, as `HOST:PORT`.
+        web_config: Prometheus's web configuration file.
+        timeout_offset: seconds to take from the scrape's timeout.
+    """
+
+    builders: Sequence[str]
+    every: bool
+    only: tuple[str, ...]
+    exclude: tuple[str, ...]
+    interval: float
+    addresses: Sequence[str]
+    web_config: Path | None
+    timeout_offset: float
+
+
+def serve(serving: Serving, options: Options, complain: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT, and end within 2 s then.
+
+    Raises:
+        ListenError: an address cannot be listened on.
+        WebConfigError: the web configuration cannot be used.
+    """
+    # not an Event: its lock is not for signal handlers
+    stopping = Cancellation()
+
+    def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        stopping.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    # what a daemon of Prometheus's family reads anew on SIGHUP is read anew all the time
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    config = WebConfigFile(serving.web_config, complain) if serving.web_config else None
+    sockets = [listen(address) for address in serving.addresses]
+    secured = config is not None and bool(config.config.users or config.config.tls)
+    for listening in sockets:
+        host, port = listening.getsockname()[:2]
+        scheme = "https" if config and config.context else "http"
+        complain(f"listening on {scheme}://{f'[{host}]' if ':' in host else host}:{port}")
+        if not secured and not ipaddress.ip_address(host).is_loopback:
+            complain(
+                f"warning: anybody who reaches {host} can read this and have nodes checked; "
+                "--web.config.file adds TLS and passwords"
+            )
+    # figures of disk and cache are always asked for; what stops at the first failure would leave nodes out
+    options = replace(options, min_free_disk=options.min_free_disk or Threshold(), fail_fast=False)
+    results = Results()
+    exposition = Exposition(results, __version__)
+    flights = Flights(partial(ask, os.environ))
+    scheduler = Scheduler(
+        lambda: choose(os.environ, serving.builders, every=serving.every),
+        lambda builder: Question(builder, options, serving.only, serving.exclude),
+        flights,
+        results,
+        serving.interval,
+        complain,
+    )
+    parts = app.Parts(
+        results,
+        exposition,
+        scheduler,
+        flights,
+        lambda: Store(os.environ),
+        options,
+        serving.interval,
+        serving.timeout_offset,
+    )
+    server = Server(Guard(app.build(parts), lambda: config.config if config else WebConfig()), sockets, config)
+    exposition.start()
+    scheduler.start()
+    server.start()
+    try:
+        while server.is_alive:
+            stopping.wait(_WATCH_SECONDS)
+        raise ListenError("the web server has ended")
+    except Cancelled:
+        return
+    finally:
+        scheduler.stop()
+        exposition.stop()
+        server.ask_to_stop()
+        flights.stop(_CHECKS_END_SECONDS)
+        server.stop(_SERVER_ENDS_SECONDS)
+
+
+class Server:
+    """Uvicorn in a thread of its own, so that signals stay ours."""
+
+    def __init__(self, application: Guard, sockets: Sequence[socket.socket], config: WebConfigFile | None) -> None:
+        made = uvicorn.Config(
+            application,
+            loop="asyncio",
+            http="auto",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=1,
+        )
+        made.load()
+        if config is not None and config.context is not None:
+            context = ReloadingContext(ssl.PROTOCOL_TLS_SERVER)
+            context.source = config
+            made.ssl = context
+        self._server = uvicorn.Server(made)
+        self._sockets = list(sockets)
+        self._thread = threading.Thread(target=self._server.run, args=(self._sockets,), name="web", daemon=True)
+
+    def start(self) -> None:
+        """Answer from now on."""
+        self._thread.start()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it answers."""
+        return self._thread.is_alive()
+
+    def ask_to_stop(self) -> None:
+        """Take no more connections, and end those that there are."""
+        self._server.should_exit = True
+
+    def stop(self, seconds: float) -> None:
+        """Return when it has ended, or `seconds` are over."""
+        self._server.force_exit = True
+        self._thread.join(seconds)
+        for listening in self._sockets:
+            listening.close()
+
+
+def listen(address: str) -> socket.socket:
+    """A socket that listens on `HOST:PORT`; without a host, on every address of this machine.
+
+    Raises:
+        ListenError: the address is malformed, or taken.
+    """
+    host, separator, port = address.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not separator or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ListenError(f"{address!r} is not an address such as 127.0.0.1:9888 or [::1]:9888")
+    try:
+        if not host and socket.has_dualstack_ipv6():
+            return socket.create_server(
+                ("::", int(port)), family=socket.AF_INET6, dualstack_ipv6=True, backlog=_BACKLOG
+            )
+        found = socket.getaddrinfo(host or "0.0.0.0", int(port), type=socket.SOCK_STREAM)
+        family, _, _, _, where = found[0]
+        return socket.create_server(where[:2], family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise ListenError(f"cannot listen on {address}: {error.strerror or error}") from error

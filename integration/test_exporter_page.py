@@ -1,0 +1,110 @@
+"""The page, opened in Chromium and read as a person, with or without eyes, would read it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+
+from .browser import chromium
+from .monitoring import exporter
+from .testbed.builders import Client, Node, nodes_on, unique
+from .testbed.hosts import Host
+from .testbed.image import WORKING_NODE
+from .testbed.waiting import wait_until
+
+
+@pytest.fixture
+def browser(new_directory: Path) -> Iterator[webdriver.Chrome]:
+    """A phone's width, no JavaScript, and nothing on the network but loopback."""
+    with chromium(new_directory, width=390, height=844) as driver:
+        yield driver
+
+
+@pytest.fixture
+def builder(client: Client, hosts: list[Host]) -> tuple[str, list[Node]]:
+    """A running builder with a node on each host."""
+    name, nodes = unique("builder"), nodes_on(hosts, WORKING_NODE)
+    client.create_builder(name, "docker-container", nodes)
+    client.boot(name)
+    return name, nodes
+
+
+def test_a_person_sees_a_host_die(
+    client: Client,
+    hosts: list[Host],
+    builder: tuple[str, list[Node]],
+    browser: webdriver.Chrome,
+    new_directory: Path,
+) -> None:
+    name, nodes = builder
+    dead = nodes[1].name
+    with exporter(client.env, new_directory / "log", "--interval=1s", name) as url:
+        browser.get(f"{url}/")
+        assert heading(browser, 1) == "bxhealth: All 3 nodes up"
+        assert browser.title.startswith("All 3 nodes up")
+        assert heading(browser, 2).startswith(f"Builder {name}")
+        rows = node_rows(browser)
+        assert [row.find_element(By.TAG_NAME, "th").text for row in rows] == sorted(node.name for node in nodes)
+        assert all("up" in row.text and "linux/amd64" in row.text for row in rows)
+        _assert_accessible(browser)
+        _assert_fits(browser)
+
+        with hosts[1].killed():
+            # it refreshes itself: nobody touches it
+            wait_until(lambda: heading(browser, 1) == "bxhealth: 1 of 3 nodes down", "the page says so", seconds=30)
+            first = node_rows(browser)[0]
+            assert first.find_element(By.TAG_NAME, "th").text == dead
+            words = first.text
+            assert "down" in words
+            assert "Cause: endpoint_refused" in words
+            assert "What to do: Start the Docker engine" in words
+            assert f"unix://{hosts[1].socket}" in words
+            strip = first.find_element(By.CSS_SELECTOR, '[role="img"]')
+            assert "of the last" in strip.accessible_name
+            # the times of the last checks are behind a word that opens them
+            first.find_element(By.TAG_NAME, "summary").click()
+            assert "down (endpoint_refused)" in node_rows(browser)[0].text
+            _assert_accessible(browser)
+            _assert_fits(browser)
+    said: list[dict[str, str]] = browser.get_log("browser")  # type: ignore[no-untyped-call]
+    assert not [entry for entry in said if entry["level"] == "SEVERE"]
+
+
+def heading(browser: webdriver.Chrome, level: int) -> str:
+    """The first heading of a level."""
+    return browser.find_element(By.TAG_NAME, f"h{level}").text
+
+
+def node_rows(browser: webdriver.Chrome) -> list[WebElement]:
+    """The rows of the table whose name says that it has the nodes."""
+    table = next(
+        table
+        for table in browser.find_elements(By.TAG_NAME, "table")
+        if table.accessible_name.startswith("Nodes of") and table.aria_role == "table"
+    )
+    rows = table.find_elements(By.CSS_SELECTOR, ":scope > tbody > tr")
+    assert all(row.aria_role == "row" for row in rows)
+    return rows
+
+
+def _assert_accessible(browser: webdriver.Chrome) -> None:
+    roles = {element.aria_role for element in browser.find_elements(By.CSS_SELECTOR, "body > *")}
+    assert {"banner", "main", "navigation", "contentinfo"} <= roles
+    for element in browser.find_elements(By.CSS_SELECTOR, "section, table, nav, a"):
+        assert element.accessible_name or not element.is_displayed(), element.get_attribute("outerHTML")
+    for cell in browser.find_elements(By.CSS_SELECTOR, ".nodes > tbody > tr > th"):
+        assert cell.aria_role == "rowheader"
+
+
+def _assert_fits(browser: webdriver.Chrome) -> None:
+    """Nobody has to scroll sideways."""
+    root = browser.find_element(By.TAG_NAME, "html")
+    widest = max(
+        (element.rect["x"] + element.rect["width"], element.tag_name, element.get_attribute("class"))
+        for element in browser.find_elements(By.CSS_SELECTOR, "main *")
+        if element.is_displayed()
+    )
+    assert widest[0] <= root.rect["width"] + 1, widest

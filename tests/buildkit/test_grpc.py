@@ -1,0 +1,221 @@
+"""The rules are gRPC's: `doc/PROTOCOL-HTTP2.md`, `doc/http-grpc-status-mapping.md` in grpc/grpc."""
+
+from __future__ import annotations
+
+import struct
+import time
+from collections.abc import Sequence
+
+import pytest
+from h2.errors import ErrorCodes
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bxhealth import transports
+from bxhealth.buildkit import grpc
+from bxhealth.buildkit.grpc import GrpcConnection, GrpcError, MessageTooLarge
+from bxhealth.deadline import Deadline
+from bxhealth.docker_config import DockerEndpoint
+from bxhealth.errors import NodeFailure
+from bxhealth.model import Cause
+from tests.conftest import Serve
+from tests.fake_buildkit import OK_HEADERS, SERVICE, FakeBuildkit, Headers, MemoryStream, Reply, framed
+from tests.loopback import Handler, closing, dripping, saying, silent
+
+_LONG = 30.0
+_SLACK = 5.0
+METHOD = SERVICE + "Info"
+
+
+def _call(reply: Reply, sizes: Sequence[int] = (65536,)) -> bytes:
+    stream = MemoryStream(FakeBuildkit({"Info": reply}), sizes)
+    return GrpcConnection(stream, "localhost").unary(METHOD, b"", Deadline(_LONG))
+
+
+def _dial(serve: Serve, handler: Handler) -> GrpcConnection:
+    stream = transports.dial(DockerEndpoint(serve(handler).host), Deadline(_LONG))
+    return GrpcConnection(stream, "localhost")
+
+
+@given(message=st.binary(max_size=3000), sizes=st.lists(st.integers(1, 50), min_size=1, max_size=6))
+def test_an_answer_in_whatever_pieces(message: bytes, sizes: list[int]) -> None:
+    assert _call(Reply(framed(message)), sizes) == message
+
+
+@given(sizes=st.lists(st.integers(1, 50), min_size=1, max_size=6), code=st.integers(1, 16))
+def test_an_error_in_whatever_pieces(sizes: list[int], code: int) -> None:
+    with pytest.raises(GrpcError) as failed:
+        _call(Reply.error(code, "no"), sizes)
+    assert (failed.value.code, failed.value.message) == (code, "no")
+
+
+def test_an_answer_larger_than_every_window() -> None:
+    """5 MiB: more than the connection's window, so it has to be given back, and than grpc's default limit."""
+    message = bytes(5 * 1024 * 1024)
+    assert _call(Reply(framed(message))) == message
+
+
+def test_calls_one_after_the_other_on_one_connection() -> None:
+    buildkit = FakeBuildkit({"Info": Reply(framed(b"info")), "ListWorkers": Reply.error(5, "gone")})
+    connection = GrpcConnection(MemoryStream(buildkit), "localhost")
+    for _ in range(3):
+        assert connection.unary(METHOD, b"", Deadline(_LONG)) == b"info"
+        with pytest.raises(GrpcError):
+            connection.unary(SERVICE + "ListWorkers", b"", Deadline(_LONG))
+    assert buildkit.calls == ["Info", "ListWorkers"] * 3
+
+
+def test_the_request_is_a_grpc_request() -> None:
+    buildkit = FakeBuildkit({"Info": Reply(framed(b""))})
+    GrpcConnection(MemoryStream(buildkit), "buildkit.example").unary(METHOD, b"x", Deadline(_LONG))
+    (headers,) = buildkit.requests
+    assert headers[":method"] == "POST"
+    assert headers[":path"] == METHOD
+    assert headers[":authority"] == "buildkit.example"
+    assert headers["te"] == "trailers"
+    assert headers["content-type"].startswith("application/grpc")
+
+
+@pytest.mark.parametrize(
+    ("trailers", "code", "message"),
+    [
+        ((("grpc-status", "2"), ("grpc-message", "a%20b%C3%A4")), 2, "a bä"),
+        ((("grpc-status", "14"),), 14, "no message"),
+        ((("grpc-status", "5"), ("grpc-message", "100%")), 5, "100%"),
+    ],
+)
+def test_an_error_in_trailers(trailers: Headers, code: int, message: str) -> None:
+    with pytest.raises(GrpcError) as failed:
+        _call(Reply(trailers=trailers))
+    assert (failed.value.code, failed.value.message) == (code, message)
+
+
+@pytest.mark.parametrize(
+    "trailers",
+    [(("other", "1"),), (("grpc-status", ""),), (("grpc-status", "ok"),), (("grpc-status", "\u00b2"),)],
+    ids=["none", "empty", "word", "superscript"],
+)
+def test_an_answer_without_a_status_is_an_error(trailers: Headers) -> None:
+    with pytest.raises(GrpcError):
+        _call(Reply(framed(b"x"), trailers=trailers))
+
+
+def test_an_answer_without_trailers_is_an_error() -> None:
+    with pytest.raises(GrpcError):
+        _call(Reply(framed(b"x"), trailers=None))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\0\0\0",
+        framed(b"four")[:-1],
+        framed(b"four") + b"x",
+        framed(b"one") + framed(b"two"),
+        struct.pack(">?L", True, 4) + b"four",
+        struct.pack(">?L", False, 2**32 - 1) + b"four",
+    ],
+    ids=["nothing", "no-prefix", "short", "long", "two", "compressed", "a-lie"],
+)
+def test_an_answer_that_is_no_single_message_is_an_error(data: bytes) -> None:
+    with pytest.raises(GrpcError):
+        _call(Reply(data))
+
+
+def test_a_message_that_is_no_utf_8_is_an_error_and_no_more() -> None:
+    """A message is percent-encoded by rule, and a peer may break it."""
+
+    class Latin(str):
+        def encode(self, *_: str) -> bytes:
+            return b"\xff\xfe"
+
+    headers = (*OK_HEADERS, ("grpc-status", "2"), ("grpc-message", Latin("x")))
+    with pytest.raises((GrpcError, NodeFailure)):
+        _call(Reply(headers=headers, trailers=None))
+
+
+def test_a_limit_on_what_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grpc, "_MAX_MESSAGE_BYTES", 1024 * 1024)
+    buildkit = FakeBuildkit({"DiskUsage": Reply(framed(bytes(3 * 1024 * 1024))), "Info": Reply(framed(b"info"))})
+    connection = GrpcConnection(MemoryStream(buildkit), "localhost")
+    with pytest.raises(MessageTooLarge):
+        connection.unary(SERVICE + "DiskUsage", b"", Deadline(_LONG))
+    assert connection.unary(METHOD, b"", Deadline(_LONG)) == b"info"
+
+
+def test_a_reset_stream_is_an_error() -> None:
+    with pytest.raises(GrpcError, match="reset"):
+        _call(Reply(reset=ErrorCodes.INTERNAL_ERROR))
+
+
+@pytest.mark.parametrize(
+    ("status", "content", "cause"),
+    [
+        ("200", "text/html", Cause.NOT_BUILDKIT),
+        ("404", "text/html", Cause.NOT_BUILDKIT),
+        ("400", "text/plain", Cause.NOT_BUILDKIT),
+        ("401", "text/html", Cause.ENDPOINT_DENIED),
+        ("403", "text/html", Cause.ENDPOINT_DENIED),
+        ("502", "text/html", Cause.DAEMON_UNRESPONSIVE),
+        ("503", "text/html", Cause.DAEMON_UNRESPONSIVE),
+        ("504", "text/html", Cause.DAEMON_UNRESPONSIVE),
+    ],
+)
+def test_an_answer_of_a_proxy(status: str, content: str, cause: Cause) -> None:
+    """http-grpc-status-mapping.md: 404 is UNIMPLEMENTED, 401 and 403 are denials, 502 to 504 UNAVAILABLE."""
+    reply = Reply(b"<html>", headers=((":status", status), ("content-type", content)), trailers=None)
+    with pytest.raises(NodeFailure) as failed:
+        _call(reply)
+    assert failed.value.cause is cause
+    assert status in failed.value.message
+
+
+def test_a_server_that_ends_the_connection_for_an_error(serve: Serve) -> None:
+    buildkit = FakeBuildkit({"Info": Reply(go_away=ErrorCodes.HTTP_1_1_REQUIRED)})
+    with pytest.raises(NodeFailure) as failed:
+        _dial(serve, buildkit).unary(METHOD, b"", Deadline(_LONG))
+    assert failed.value.cause is Cause.NOT_BUILDKIT
+
+
+@pytest.mark.parametrize(
+    ("handler", "cause", "seen"),
+    [
+        (closing, Cause.ENDPOINT_REFUSED, "closed"),
+        (saying(b"HTTP/1.1 400 Bad Request\r\n\r\n"), Cause.NOT_BUILDKIT, "HTTP/1.1 400 Bad Request"),
+        (saying(b"HTTP/1.0 501 Unsupported method\r\n\r\n<html>"), Cause.NOT_BUILDKIT, "HTTP/1"),
+        (saying(b"\x15\x03\x01\x00\x02\x02\x46"), Cause.NOT_BUILDKIT, "TLS"),
+        (saying(b"SSH-2.0-OpenSSH_9.2p1\r\n", then_close=False), Cause.NOT_BUILDKIT, "SSH-2.0"),
+        (saying(b"-ERR unknown command 'PRI'\r\n", then_close=False), Cause.NOT_BUILDKIT, "ERR"),
+        (saying(b"ERR\r\n"), Cause.NOT_BUILDKIT, "ERR"),
+        (saying(bytes(range(1, 255))), Cause.NOT_BUILDKIT, "gRPC"),
+    ],
+    ids=["closes", "http-400", "http-501", "tls", "ssh", "redis", "short", "noise"],
+)
+def test_what_else_may_listen_there(serve: Serve, handler: Handler, cause: Cause, seen: str) -> None:
+    with pytest.raises(NodeFailure) as failed:
+        _dial(serve, handler).unary(METHOD, b"", Deadline(1.0))
+    assert failed.value.cause is cause
+    assert seen in failed.value.message
+    assert failed.value.message.isprintable()
+
+
+def test_a_silent_server_ends_at_the_deadline(serve: Serve) -> None:
+    connection = _dial(serve, silent)
+    begun = time.monotonic()
+    with pytest.raises(NodeFailure) as failed:
+        connection.unary(METHOD, b"", Deadline(0.1))
+    assert time.monotonic() - begun < _SLACK
+    assert failed.value.cause is Cause.DAEMON_UNRESPONSIVE
+
+
+def test_drops_of_an_answer_do_not_extend_the_deadline(serve: Serve) -> None:
+    """An endless row of PING frames (type 6, 8 bytes) is life, and no answer."""
+    ping = b"\0\0\x08\x06\0\0\0\0\0" + bytes(8)
+    settings = b"\0\0\0\x04\0\0\0\0\0"
+    connection = _dial(serve, dripping(settings + ping * 1000, 0.02))
+    begun = time.monotonic()
+    with pytest.raises(NodeFailure) as failed:
+        connection.unary(METHOD, b"", Deadline(0.3))
+    assert time.monotonic() - begun < _SLACK
+    assert failed.value.cause is Cause.DAEMON_UNRESPONSIVE
