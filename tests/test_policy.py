@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -47,7 +47,7 @@ class Case:
     what: str
     verdict: Verdict
     nodes: tuple[NodeReport, ...]
-    judging: Judging = Judging()
+    judging: Judging = field(default_factory=Judging)
     declared: tuple[str, ...] = ()
     """What the first node was given by hand."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import select
 import signal
 import socket
 import ssl
@@ -12,13 +13,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from types import FrameType
 
 import uvicorn
 
 from bxhealth import __version__
-from bxhealth.deadline import Cancellation
-from bxhealth.errors import BxhealthError, Cancelled
+from bxhealth.errors import BxhealthError
 from bxhealth.exporter import app
 from bxhealth.exporter.asking import Question, ask
 from bxhealth.exporter.auth import Guard
@@ -73,14 +72,7 @@ def serve(serving: Serving, options: Options, complain: Callable[[str], None]) -
         ListenError: an address cannot be listened on.
         WebConfigError: the web configuration cannot be used.
     """
-    # not an Event: its lock is not for signal handlers
-    stopping = Cancellation()
-
-    def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        stopping.cancel()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
+    signals = Signals(signal.SIGTERM, signal.SIGINT)
     # what a daemon of Prometheus's family reads anew on SIGHUP is read anew all the time
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
@@ -124,17 +116,38 @@ def serve(serving: Serving, options: Options, complain: Callable[[str], None]) -
     scheduler.start()
     server.start()
     try:
-        while server.is_alive:
-            stopping.wait(_WATCH_SECONDS)
-        raise ListenError("the web server has ended")
-    except Cancelled:
-        return
+        while not signals.wait(_WATCH_SECONDS):
+            if not server.is_alive:
+                raise ListenError("the web server has ended")
     finally:
         scheduler.stop()
         exposition.stop()
         server.ask_to_stop()
         flights.stop(_CHECKS_END_SECONDS)
         server.stop(_SERVER_ENDS_SECONDS)
+
+
+class Signals:
+    """Some signals, for the main thread to wait for.
+
+    By Python's wakeup descriptor: a handler runs in the main thread only, and a signal that another thread gets, or
+    that comes right before the main thread begins to wait, would not end its wait.
+    """
+
+    def __init__(self, *numbers: signal.Signals) -> None:
+        self._numbers = numbers
+        self._read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+        for number in numbers:
+            signal.signal(number, lambda number, frame: None)  # noqa: ARG005
+
+    def wait(self, seconds: float) -> bool:
+        """Return whether one has come, as soon as it has or after `seconds`."""
+        poller = select.poll()
+        poller.register(self._read, select.POLLIN)
+        return bool(poller.poll(seconds * 1000)) and any(
+            number in self._numbers for number in os.read(self._read, select.PIPE_BUF)
+        )
 
 
 class Server:
