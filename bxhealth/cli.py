@@ -94,7 +94,7 @@ def check(
     verbose: int,
     quiet: bool,
 ) -> int:
-    r"""Check every node of BUILDER now, and exit non-zero if any cannot build.
+    """Check every node of BUILDER now, and exit non-zero if any cannot build.
 
     Without BUILDER: buildx's own choice, which is $BUILDX_BUILDER, the current builder, or the current Docker
     context. Nodes that are not running are started first.
@@ -106,7 +106,7 @@ def check(
       2    wrong usage
       3    could not check: no such builder, no Docker CLI where one is needed, an unreadable store
       130  interrupted
-    """
+    """  # noqa: D301 - click keeps the lines of a paragraph that begins with \b
     if every and builders:
         raise click.UsageError("--all and the names of builders exclude each other")
     if verbose and quiet:

@@ -136,7 +136,8 @@ class Signals:
 
     def __init__(self, *numbers: signal.Signals) -> None:
         self._numbers = numbers
-        self._read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._read, write = os.pipe()
+        os.set_blocking(write, False)
         signal.set_wakeup_fd(write, warn_on_full_buffer=False)
         for number in numbers:
             signal.signal(number, lambda number, frame: None)  # noqa: ARG005
