@@ -124,6 +124,7 @@ def run(command: Sequence[str], content: bytes, deadline: Deadline) -> Finished:
     Raises:
         CliUnavailable: there is no such program.
         TimeoutError: it had not ended by `deadline`; it and its group have been ended.
+        Cancelled: the run was called off; likewise.
     """
     pipe = subprocess.PIPE
     try:
@@ -131,13 +132,21 @@ def run(command: Sequence[str], content: bytes, deadline: Deadline) -> Finished:
     except OSError as error:
         raise CliUnavailable(f"`{command[0]}` cannot be run: {error.strerror}") from error
     try:
-        stdout, stderr = process.communicate(content, timeout=deadline.remaining())
-    except subprocess.TimeoutExpired:
-        raise TimeoutError from None
+        stdout, stderr = _communicate(process, content, deadline)
     finally:
         if process.poll() is None:
             _kill_group(process)
     return Finished(process.returncode, stdout.decode(errors="replace"), stderr.decode(errors="replace"))
+
+
+def _communicate(process: subprocess.Popen[bytes], content: bytes, deadline: Deadline) -> tuple[bytes, bytes]:
+    while True:
+        try:
+            return process.communicate(content, timeout=min(deadline.remaining(), _GLANCE_SECONDS))
+        except subprocess.TimeoutExpired:
+            if deadline.expired:
+                raise TimeoutError from None
+            deadline.sleep(0)  # raises if the run was called off
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
@@ -150,7 +159,8 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
 
 
 _SLOTS = threading.BoundedSemaphore(max(8, 4 * (os.cpu_count() or 1)))
-_SLOT_SECONDS = 0.1
+_SLOT_SECONDS = _GLANCE_SECONDS = 0.1
+"""How often a wait that nothing can wake looks whether the run was called off."""
 _CLIENT_CALL = 5
 """So many words call the docker CLI through the supervisor."""
 _NO_BUILDX = ("is not a docker command", "unknown command: docker buildx", "Usage:  docker [OPTIONS] COMMAND")

@@ -18,36 +18,40 @@ import urllib.parse
 import urllib.request
 from collections.abc import Mapping, Sequence
 from email.message import Message
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
 from bxhealth import credentials
 from bxhealth.concurrent import all_at_once
 from bxhealth.credentials import Credentials
-from bxhealth.deadline import Deadline
+from bxhealth.deadline import Cancellation, Deadline
 from bxhealth.docker_config import DockerConfig
-from bxhealth.errors import NodeFailure, StoreError
+from bxhealth.errors import Cancelled, NodeFailure, StoreError
 from bxhealth.model import Cause, CheckResult, Status
 
 _MAX_BODY_BYTES = 1024 * 1024
+_GLANCE_SECONDS = 0.1
+"""How often it is looked whether the run was called off."""
 _PARAMETER = re.compile(r'(\w+)="([^"]*)"')
 _HUB = "registry-1.docker.io"
 
 
-def check(config: DockerConfig, hosts: Sequence[str], seconds: float) -> list[CheckResult]:
+def check(config: DockerConfig, hosts: Sequence[str], seconds: float, cancellation: Cancellation) -> list[CheckResult]:
     """One answer a registry, all asked at once, each within `seconds`; a failure is a warning."""
-    return all_at_once([lambda host=host: _check(config, host, seconds) for host in hosts])  # type: ignore[misc]
+    return all_at_once([partial(_check, config, host, Deadline(seconds, cancellation)) for host in hosts])
 
 
-def _check(config: DockerConfig, host: str, seconds: float) -> CheckResult:
+def _check(config: DockerConfig, host: str, deadline: Deadline) -> CheckResult:
     begun = time.monotonic()
-    deadline = Deadline(seconds)
     status, cause, message = Status.HEALTHY, None, ""
     try:
         found = credentials.find(config, host, deadline)
         _within(deadline, host, found)
     except NodeFailure as failure:
         status, cause, message = Status.WARNING, failure.cause, failure.message
+    except Cancelled:
+        status, message = Status.SKIPPED, "not finished when the run was called off"
     except StoreError as error:
         status, cause, message = Status.WARNING, Cause.CONFIG_INVALID, str(error)
     return CheckResult("registry", status, cause, message, host, time.monotonic() - begun)
@@ -65,11 +69,15 @@ def _within(deadline: Deadline, host: str, found: Credentials) -> None:
             outcome.put(error)
 
     threading.Thread(target=attempt, name=f"registry {host}", daemon=True).start()
-    try:
-        error = outcome.get(timeout=deadline.remaining())
-    except queue.Empty:
-        message = f"{host} did not answer within {deadline.seconds:.3g} s"
-        raise NodeFailure(Cause.REGISTRY_UNREACHABLE, message) from None
+    while True:
+        try:
+            error = outcome.get(timeout=min(deadline.remaining(), _GLANCE_SECONDS))
+            break
+        except queue.Empty:
+            if deadline.expired:
+                message = f"{host} did not answer within {deadline.seconds:.3g} s"
+                raise NodeFailure(Cause.REGISTRY_UNREACHABLE, message) from None
+            deadline.sleep(0)  # raises if the run was called off
     if error:
         raise error
 

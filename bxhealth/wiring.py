@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from bxhealth import drivers, policy
 from bxhealth.buildx import Buildx
 from bxhealth.checker import Checker, Observer, Outcome
 from bxhealth.checks import CHECKS
 from bxhealth.deadline import Cancellation
+from bxhealth.docker_config import DockerConfig
 from bxhealth.model import Builder, BuilderReport, CheckResult
 from bxhealth.options import Options
 from bxhealth.store import Store
@@ -23,24 +25,13 @@ def check(
     cancellation: Cancellation | None = None,
 ) -> tuple[list[BuilderReport], list[CheckResult], bool]:
     """The builders' reports, the results of what is asked of the client, and whether the run was interrupted."""
-    client: list[CheckResult] = []
-    limits = options.limits
-
-    def ask_client() -> None:
-        from bxhealth import registry  # late, since few runs need its HTTP client
-
-        client.extend(registry.check(store.docker, options.registries, limits.probe_timeout))
-
-    asking = threading.Thread(target=ask_client, name="registries", daemon=True)
-    if options.registries:
-        asking.start()
     buildx = Buildx()
     checker = Checker(
         options, lambda builder, node: drivers.link(builder, node, store.docker, buildx), CHECKS, buildx, observer
     )
-    outcome = checker.run(builders, cancellation)
-    if options.registries:
-        asking.join()
+    with _asking_registries(store.docker, options) as registries:
+        outcome = checker.run(builders, cancellation)
+        client = registries(outcome.interrupted)
     return (
         [_judge(outcome, i, builder, options) for i, builder in enumerate(builders)],
         client,
@@ -53,3 +44,34 @@ def _judge(outcome: Outcome, index: int, builder: Builder, options: Options) -> 
     if options.same_version:
         nodes = policy.mark_skew(nodes, options.judging)
     return policy.judge(builder, nodes, options.judging, outcome.errors.get(index))
+
+
+@contextlib.contextmanager
+def _asking_registries(config: DockerConfig, options: Options) -> Iterator[Callable[[bool], list[CheckResult]]]:
+    """Ask the registries meanwhile; gives a function that waits for their answers, or calls that off."""
+    answers: list[CheckResult] = []
+    cancellation = Cancellation()
+    limits = options.limits
+    seconds = min(limits.probe_timeout, limits.deadline or limits.probe_timeout)
+
+    def ask() -> None:
+        from bxhealth import registry  # late, since few runs need its HTTP client
+
+        answers.extend(registry.check(config, options.registries, seconds, cancellation))
+
+    asking = threading.Thread(target=ask, name="registries", daemon=True)
+    if options.registries:
+        asking.start()
+
+    def collect(at_once: bool) -> list[CheckResult]:
+        if at_once:
+            cancellation.cancel()
+        if options.registries:
+            asking.join()
+        return answers
+
+    try:
+        yield collect
+    finally:
+        collect(at_once=True)
+        cancellation.close()

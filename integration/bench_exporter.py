@@ -145,8 +145,8 @@ def scrape(bench: Bench, port: int, scrapes: int) -> str:
         series = sum(not line.startswith("#") for line in get(f"{url}/metrics")[1].splitlines())
     cuts = statistics.quantiles(taken, n=100)
     return (
-        f"scrape of {SCRAPED} nodes ({series} series, {size // 1024} KiB compressed), {scrapes} in {wall:.0f} s, rounds "
-        f"going on: p50 {cuts[49] * 1000:.1f} ms, p99 {cuts[98] * 1000:.1f} ms, most {max(taken) * 1000:.1f} ms; "
+        f"scrape of {SCRAPED} nodes ({series} series, {size // 1024} KiB compressed), {scrapes} in {wall:.0f} s, "
+        f"rounds going on: p50 {cuts[49] * 1000:.1f} ms, p99 {cuts[98] * 1000:.1f} ms, most {max(taken) * 1000:.1f} ms; "
         f"exporter's CPU {cpu / wall * 100:.0f} %"
     )
 

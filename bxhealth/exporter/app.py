@@ -20,7 +20,7 @@ from bxhealth import __version__, policy
 from bxhealth.errors import StoreError
 from bxhealth.exporter import probe
 from bxhealth.exporter.asking import Gone
-from bxhealth.exporter.exposition import Bodies, Body, Exposition, render
+from bxhealth.exporter.exposition import Exposition, Form, form, render, takes_gzip
 from bxhealth.exporter.flights import Busy, Flights, Stopped
 from bxhealth.exporter.metrics import ProbeCollector
 from bxhealth.exporter.pages import Page
@@ -54,7 +54,11 @@ def build(parts: Parts) -> Starlette:
     page = Page(__version__, parts.interval)
 
     async def metrics(request: Request) -> Response:
-        return _body(request, parts.exposition.bodies)
+        wanted = _form(request)
+        body = parts.exposition.ready(wanted)
+        if body is None:
+            body = await run_in_threadpool(parts.exposition.body, wanted)
+        return _metrics(body, wanted)
 
     async def probe_now(request: Request) -> Response:
         begun = time.monotonic()
@@ -84,8 +88,9 @@ def build(parts: Parts) -> Starlette:
             return _said("too many checks of this builder wait already", 503)
         except Stopped:
             return _said("the exporter is being stopped", 503)
-        bodies = await run_in_threadpool(render, ProbeCollector(checked.after({}), time.monotonic() - begun))
-        return _body(request, bodies)
+        wanted = _form(request)
+        collector = ProbeCollector(checked.after({}), time.monotonic() - begun)
+        return _metrics(await run_in_threadpool(render, collector, wanted), wanted)
 
     async def status(request: Request) -> Response:
         report = _report(parts.results.latest, parts.options)
@@ -128,31 +133,23 @@ def _report(checks: Sequence[Checked], options: Options) -> Report:
     return Report(__version__, started_at, duration, verdict, builders, client)
 
 
-def _body(request: Request, bodies: Bodies) -> Response:
-    body: Body = bodies.chosen(request.headers.get("accept", ""))
-    headers = {"Vary": "Accept, Accept-Encoding", "Content-Type": body.media_type}
-    if _takes_gzip(request):
-        return Response(body.gzipped, headers={**headers, "Content-Encoding": "gzip"})
-    return Response(body.plain, headers=headers)
+def _form(request: Request) -> Form:
+    return form(request.headers.get("accept", ""), request.headers.get("accept-encoding", ""))
+
+
+def _metrics(body: bytes, made: Form) -> Response:
+    headers = {"Vary": "Accept, Accept-Encoding", "Content-Type": made.media_type}
+    return Response(body, headers={**headers, "Content-Encoding": "gzip"} if made.gzipped else headers)
 
 
 async def _compressed(request: Request, response: Response) -> Response:
     response.headers["Vary"] = "Accept-Encoding"
     response.headers["Cache-Control"] = "no-store"
-    if _takes_gzip(request):
+    if takes_gzip(request.headers.get("accept-encoding", "")):
         response.body = await run_in_threadpool(gzip.compress, bytes(response.body), _GZIP_LEVEL)
         response.headers["Content-Encoding"] = "gzip"
         response.headers["Content-Length"] = str(len(response.body))
     return response
-
-
-def _takes_gzip(request: Request) -> bool:
-    """As RFC 9110, 12.5.3: gzip is named, and not with a weight of 0."""
-    for part in request.headers.get("accept-encoding", "").split(","):
-        name, _, weight = part.replace(" ", "").lower().partition(";q=")
-        if name == "gzip":
-            return weight.strip("0.") != "" or weight == ""
-    return False
 
 
 def _said(text: str, status: int) -> Response:

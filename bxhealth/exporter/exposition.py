@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gzip
 import threading
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,6 +19,8 @@ from prometheus_client.openmetrics.exposition import generate_latest as as_openm
 from bxhealth.exporter.metrics import ChecksCollector
 from bxhealth.exporter.results import Results
 
+_REMEMBERED_SECONDS = 900.0
+"""How long a form is rendered ahead after somebody has asked for it."""
 _LEVEL = 1
 """Of gzip: metrics repeat themselves so much that a higher one costs more time than it saves."""
 
@@ -30,51 +33,44 @@ class Collector(Protocol):
 
 
 @dataclass(frozen=True)
-class Body:
-    """One format of the metrics, plain and compressed."""
+class Form:
+    """How the metrics are wanted."""
 
-    media_type: str
-    plain: bytes
-    gzipped: bytes
+    openmetrics: bool
+    gzipped: bool
 
-
-@dataclass(frozen=True)
-class Bodies:
-    """The metrics in both formats."""
-
-    text: Body
-    openmetrics: Body
-
-    def chosen(self, accept: str) -> Body:
-        """The format that an `Accept` header asks for."""
-        _, media_type = choose_encoder(accept)
-        return self.openmetrics if media_type.startswith("application/openmetrics-text") else self.text
+    @property
+    def media_type(self) -> str:
+        """The content type."""
+        return OPENMETRICS if self.openmetrics else CONTENT_TYPE_PLAIN_0_0_4
 
 
-class _Together:
-    """Several collectors as one."""
-
-    def __init__(self, collectors: Iterable[Collector]) -> None:
-        self._families = [family for collector in collectors for family in collector.collect()]
-
-    def collect(self) -> Iterable[Metric]:
-        """See `Collector`; the same families each time."""
-        return self._families
+def form(accept: str, accept_encoding: str) -> Form:
+    """What the headers `Accept` and `Accept-Encoding` ask for."""
+    _, media_type = choose_encoder(accept)
+    return Form(media_type.startswith("application/openmetrics-text"), takes_gzip(accept_encoding))
 
 
-def render(*collectors: Collector) -> Bodies:
-    """The metrics of these collectors."""
-    families = _Together(collectors)
-    text = as_text(families)
-    openmetrics: bytes = as_openmetrics(families)  # type: ignore[no-untyped-call]
-    return Bodies(
-        Body(CONTENT_TYPE_PLAIN_0_0_4, text, gzip.compress(text, _LEVEL)),
-        Body(OPENMETRICS, openmetrics, gzip.compress(openmetrics, _LEVEL)),
-    )
+def takes_gzip(accept_encoding: str) -> bool:
+    """Whether gzip is named, and not with a weight of 0: RFC 9110, 12.5.3."""
+    for part in accept_encoding.split(","):
+        name, _, weight = part.replace(" ", "").lower().partition(";q=")
+        if name == "gzip":
+            return not weight or bool(weight.strip("0."))
+    return False
+
+
+def render(collector: Collector, wanted: Form) -> bytes:
+    """The metrics of a collector."""
+    if wanted.openmetrics:
+        content: bytes = as_openmetrics(collector)  # type: ignore[no-untyped-call]
+    else:
+        content = as_text(collector)
+    return gzip.compress(content, _LEVEL) if wanted.gzipped else content
 
 
 class Exposition:
-    """The metrics of the latest results, rendered by a thread of its own."""
+    """The metrics of the latest results, rendered by a thread of its own, in the forms that scrapes ask for."""
 
     def __init__(self, results: Results, version: str) -> None:
         self._results = results
@@ -82,7 +78,8 @@ class Exposition:
         self._process = ProcessCollector(registry=None)
         self._changed = threading.Event()
         self._stopped = False
-        self._bodies = self._render()
+        self._asked: dict[Form, float] = {}
+        self._bodies: Mapping[Form, bytes] = {}
         self._thread = threading.Thread(target=self._run, name="exposition", daemon=True)
         results.on_change(self._changed.set)
 
@@ -95,10 +92,18 @@ class Exposition:
         self._stopped = True
         self._changed.set()
 
-    @property
-    def bodies(self) -> Bodies:
-        """The metrics, at once."""
-        return self._bodies
+    def ready(self, wanted: Form) -> bytes | None:
+        """The metrics, at once; None in a form that nobody has asked for lately, which `body` makes."""
+        self._asked[wanted] = time.monotonic()
+        return self._bodies.get(wanted)
+
+    def body(self, wanted: Form) -> bytes:
+        """The metrics, rendered now."""
+        return render(self, wanted)
+
+    def collect(self) -> Iterable[Metric]:
+        """The families of the latest results and of this process; see `Collector`."""
+        return [*ChecksCollector(self._results.latest, self._version).collect(), *self._process.collect()]
 
     def _run(self) -> None:
         while True:
@@ -106,7 +111,6 @@ class Exposition:
             self._changed.clear()  # before rendering: what changes meanwhile is rendered next
             if self._stopped:
                 return
-            self._bodies = self._render()
-
-    def _render(self) -> Bodies:
-        return render(ChecksCollector(self._results.latest, self._version), self._process)
+            now = time.monotonic()
+            wanted = [form for form, at in list(self._asked.items()) if now - at < _REMEMBERED_SECONDS]
+            self._bodies = {form: render(self, form) for form in wanted}

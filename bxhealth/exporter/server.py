@@ -8,6 +8,7 @@ import select
 import signal
 import socket
 import ssl
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -31,6 +32,7 @@ from bxhealth.options import Options, Threshold
 from bxhealth.store import Store
 
 _BACKLOG = 128
+_SWITCH_SECONDS = 0.0005
 _WATCH_SECONDS = 5.0
 _CHECKS_END_SECONDS = 1.2
 _SERVER_ENDS_SECONDS = 0.5
@@ -76,6 +78,8 @@ def serve(serving: Serving, options: Options, complain: Callable[[str], None]) -
     # what a daemon of Prometheus's family reads anew on SIGHUP is read anew all the time
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
+    # while a round keeps many threads busy, a scrape waits for a few of them, each for as long as this
+    sys.setswitchinterval(_SWITCH_SECONDS)
     config = WebConfigFile(serving.web_config, complain) if serving.web_config else None
     sockets = [listen(address) for address in serving.addresses]
     secured = config is not None and bool(config.config.users or config.config.tls)

@@ -95,6 +95,8 @@ def _details(node: NodeReport, style: Style) -> list[str]:
         lines.append(cause + printable(node.message))
     if node.hint:
         lines.append(f"hint: {printable(node.hint)}")
+    if node.advisory and node.status is not Status.HEALTHY:
+        lines.append("advisory: this does not fail the check")
     lines += [f"log: {printable(line)}" for line in node.log_tail]
     if node.bootstrapped:
         lines.append("it was not running and has been started")

@@ -19,7 +19,7 @@ from bxhealth.exporter import app
 from bxhealth.exporter.asking import Answers, Question
 from bxhealth.exporter.auth import Guard
 from bxhealth.exporter.choice import choose
-from bxhealth.exporter.exposition import Exposition
+from bxhealth.exporter.exposition import Exposition, Form
 from bxhealth.exporter.flights import Flights
 from bxhealth.exporter.results import Checked, Results
 from bxhealth.exporter.scheduler import Scheduler
@@ -72,9 +72,10 @@ class Exporter:
         return self.answer
 
     def show(self, name: str, result: Checked) -> None:
-        before = self.exposition.bodies
+        form = Form(False, False)
+        self.exposition.ready(form)
         self.results.put(name, result)
-        until(lambda: self.exposition.bodies is not before, "rendered")
+        until(lambda: self.exposition.ready(form) == self.exposition.body(form), "rendered")
 
 
 @pytest.fixture

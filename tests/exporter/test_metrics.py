@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 from prometheus_client.parser import text_string_to_metric_families
 
-from bxhealth.exporter.exposition import render
+from bxhealth.exporter.exposition import Form, render
 from bxhealth.exporter.metrics import ChecksCollector, ProbeCollector
 from bxhealth.exporter.results import Checked
 from bxhealth.model import Cause, Status
@@ -36,13 +36,14 @@ TABLE = {
     "bxhealth_builder_last_check_timestamp_seconds": {"builder"},
     "bxhealth_build_info": {"version"},
 }
+TEXT, OPENMETRICS = Form(False, False), Form(True, False)
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
 def samples(checks: Sequence[Checked]) -> Series:
-    bodies = render(ChecksCollector([check.after(check.histories) for check in checks], "1.2.3"))
-    series = _series(text_string_to_metric_families(bodies.text.plain.decode()))
-    openmetrics = openmetrics_families(bodies.openmetrics.plain.decode())  # type: ignore[no-untyped-call]
+    collector = ChecksCollector([check.after(check.histories) for check in checks], "1.2.3")
+    series = _series(text_string_to_metric_families(render(collector, TEXT).decode()))
+    openmetrics = openmetrics_families(render(collector, OPENMETRICS).decode())  # type: ignore[no-untyped-call]
     assert _series(openmetrics) == series
     return series
 
@@ -144,8 +145,8 @@ def test_of_nodes_with_one_name_the_worst_counts() -> None:
 
 
 def test_a_probe_says_whether_it_succeeded() -> None:
-    bodies = render(ProbeCollector(checked(up()), 0.5))
-    series = _series(text_string_to_metric_families(bodies.text.plain.decode()))
+    text = render(ProbeCollector(checked(up()), 0.5), TEXT).decode()
+    series = _series(text_string_to_metric_families(text))
     assert value(series, "probe_success") == 1
     assert value(series, "probe_duration_seconds") == 0.5
     assert value(series, "bxhealth_node_up", node="n1") == 1
