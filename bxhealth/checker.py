@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import random
@@ -331,6 +332,11 @@ class _Run:
         self._observer.finished(task.builder, task.node, answer.reports)
 
     def _work(self) -> None:
+        turns = self._cancellation.turns
+        with turns.taken() if turns else contextlib.nullcontext():
+            self._work_through()
+
+    def _work_through(self) -> None:
         while not self._cancellation.cancelled:
             try:
                 task = self._waiting.get_nowait()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import time
 
 from bxhealth.errors import Cancelled
+from bxhealth.turns import Turns
 
 _LONGEST_POLL_SECONDS = 3600.0
 """poll() takes no more than some weeks, in milliseconds; waits that are longer take several."""
@@ -22,8 +24,18 @@ class Cancellation:
 
     fd = _write = -1
 
-    def __init__(self) -> None:
+    def __init__(self, turns: Turns | None = None) -> None:
+        """One that nobody has called off.
+
+        Args:
+            turns: where the threads that it is about have to compute in turns.
+        """
+        self.turns = turns
         self.fd, self._write = os.pipe()
+
+    def waiting(self) -> contextlib.AbstractContextManager[None]:
+        """What a thread that waits for anything does so in: its turn is somebody else's meanwhile."""
+        return self.turns.lent() if self.turns else contextlib.nullcontext()
 
     @property
     def cancelled(self) -> bool:
@@ -47,7 +59,9 @@ class Cancellation:
         ends = time.monotonic() + seconds
         while True:
             remaining = max(ends - time.monotonic(), 0.0)
-            if poller.poll(min(remaining, _LONGEST_POLL_SECONDS) * 1000):
+            with self.waiting():
+                ready = poller.poll(min(remaining, _LONGEST_POLL_SECONDS) * 1000)
+            if ready:
                 raise Cancelled
             if remaining <= _LONGEST_POLL_SECONDS:
                 return
@@ -108,8 +122,9 @@ class Deadline:
         poller.register(fd, events)
         if self.cancellation:
             poller.register(self.cancellation.fd, select.POLLIN)
-        while not (ready := poller.poll(min(self.remaining(), _LONGEST_POLL_SECONDS) * 1000)):
-            if self.expired:
-                raise TimeoutError
+        with self.cancellation.waiting() if self.cancellation else contextlib.nullcontext():
+            while not (ready := poller.poll(min(self.remaining(), _LONGEST_POLL_SECONDS) * 1000)):
+                if self.expired:
+                    raise TimeoutError
         if self.cancellation and any(f == self.cancellation.fd for f, _ in ready):
             raise Cancelled

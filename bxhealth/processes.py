@@ -94,7 +94,8 @@ def docker(
             "environment": dict(environment),
         }
         command = [sys.executable, "-I", "-S", str(_SUPERVISOR), "docker", *arguments]
-        finished = runner(command, json.dumps(order).encode(), lifelines)
+        with deadline.cancellation.waiting() if deadline.cancellation else contextlib.nullcontext():
+            finished = runner(command, json.dumps(order).encode(), lifelines)
     if deadline.cancellation and deadline.cancellation.cancelled:
         raise Cancelled
     if finished.status and any(words in finished.stderr for words in _NO_BUILDX):
@@ -134,25 +135,28 @@ def run(command: Sequence[str], content: bytes, deadline: Deadline) -> Finished:
     try:
         stdout, stderr = _communicate(process, content, deadline)
     finally:
-        if process.poll() is None:
-            _kill_group(process)
+        _kill_group(process)
     return Finished(process.returncode, stdout.decode(errors="replace"), stderr.decode(errors="replace"))
 
 
 def _communicate(process: subprocess.Popen[bytes], content: bytes, deadline: Deadline) -> tuple[bytes, bytes]:
+    unsent: bytes | None = content
     while True:
         try:
-            return process.communicate(content, timeout=min(deadline.remaining(), _GLANCE_SECONDS))
+            return process.communicate(unsent, timeout=min(deadline.remaining(), _GLANCE_SECONDS))
         except subprocess.TimeoutExpired:
+            unsent = None  # it goes on with what it was given first
             if deadline.expired:
                 raise TimeoutError from None
             deadline.sleep(0)  # raises if the run was called off
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    """End a process that still runs, with its group: once it is reaped, the number may be somebody else's."""
+    if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
     for stream in (process.stdin, process.stdout, process.stderr):
         if stream:
             stream.close()

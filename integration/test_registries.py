@@ -40,14 +40,20 @@ def locked(tools: Tools, hosts: list[Host], new_directory: Path) -> Iterator[Reg
 
 
 @pytest.fixture
-def builder(client: Client, hosts: list[Host]) -> tuple[str, Node]:
-    """A running node that shares its host's network, where the registries are, and declares two platforms."""
+def builder(client: Client, hosts: list[Host]) -> Iterator[tuple[str, Node]]:
+    """A running node that shares its host's network, where the registries are, and declares two platforms.
+
+    The engine in the node, told to have no bridge, has removed that of its host, which needs a new start after it.
+    """
     options = {"image": WORKING_NODE, "network": "host"}
     node = Node(unique("node"), hosts[0].endpoint, options, ("linux/amd64", "linux/arm64"))
     name = unique("builder")
     client.create_builder(name, "docker-container", [node])
     check(client, name)
-    return name, node
+    yield name, node
+    client.remove_builder(name)
+    hosts[0].kill()
+    hosts[0].restart()
 
 
 class Image:

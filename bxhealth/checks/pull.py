@@ -6,6 +6,7 @@ takes the platform from the `FROM` line only.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import partial
 
@@ -33,7 +34,7 @@ _CAUSES = (
     ("failed to fetch anonymous token", Cause.REGISTRY_DENIED),
     ("denied", Cause.REGISTRY_DENIED),
     ("invalid reference format", Cause.IMAGE_NOT_FOUND),
-    ("failed to resolve source metadata", Cause.REGISTRY_UNREACHABLE),
+    (": not found", Cause.IMAGE_NOT_FOUND),
 )
 _UNREACHABLE = (
     "dial tcp",
@@ -44,7 +45,8 @@ _UNREACHABLE = (
     "connection reset",
     "server gave http response",
 )
-_NOT_FOUND = ": not found"
+_ERROR = re.compile(r"^(?:#\d+ )?ERROR: (?P<words>.+)|(?P<rule>.*was pulled with platform.*)$", re.MULTILINE)
+"""What BuildKit says of a step that failed, or buildx of it all; the older buildx ends with 0 even then."""
 _NO_LINT = ("unsupported request", "unknown request", "not supported by", "unsupported option requestid")
 
 
@@ -62,18 +64,20 @@ def _ask(probe: Probe, image: str, platform: str) -> CheckResult:
     finished = _lint(probe, image, platform, deadline, _CALL)
     if "unknown flag: --call" in finished.stderr:
         finished = _lint(probe, image, platform, deadline, _PRINT)
-    # the name could hold a word that would be taken for the registry's
-    said = f"{finished.stdout}\n{finished.stderr}".replace(image, "").lower()
     if finished.status == processes.STOPPED:
         return _failed(Cause.REGISTRY_UNREACHABLE, f"no answer within {deadline.seconds:.3g} s", target)
-    if any(words in said for words in _NO_LINT):
+    output = f"{finished.stderr}\n{finished.stdout}"
+    if any(words in output for words in _NO_LINT):
         return CheckResult("pull", Status.SKIPPED, message="this BuildKit is too old to ask", target=target)
-    cause = _cause(said) if "failed to" in said or "was pulled with platform" in said else None
-    if cause:
-        return _failed(cause, f"resolving {image} for {platform}: {_words(finished)}", target)
-    if finished.status and "rulename" not in said:
+    errors = [match["words"] or match["rule"] for match in _ERROR.finditer(output)]
+    doing = f"resolving {image} for {platform}"
+    if errors:
+        # the image's name could hold a word that would be taken for the registry's
+        said = " ".join(errors).replace(image, "").lower()
+        return _failed(_cause(said), f"{doing}: {_readable(errors[0])}", target)
+    if finished.status and "ruleName" not in output:
         # a warning of the linter ends with 1 as well, and says nothing about the image
-        return _failed(Cause.BUILD_FAILED, f"resolving {image} for {platform}: {_words(finished)}", target)
+        return _failed(Cause.BUILD_FAILED, f"{doing}: {last_words(finished)}", target)
     return CheckResult("pull", Status.HEALTHY, target=target)
 
 
@@ -85,25 +89,17 @@ def _lint(probe: Probe, image: str, platform: str, deadline: Deadline, request: 
     )
 
 
-def _cause(said: str) -> Cause | None:
-    if any(words in said for words in _UNREACHABLE):
-        return Cause.REGISTRY_UNREACHABLE
-    for words, cause in _CAUSES[:-1]:
-        if words in said:
-            return cause
-    if _NOT_FOUND in said:
-        return Cause.IMAGE_NOT_FOUND
-    words, cause = _CAUSES[-1]
-    return cause if words in said else None
+def _cause(said: str) -> Cause:
+    if not any(words in said for words in _UNREACHABLE):
+        for words, cause in _CAUSES:
+            if words in said:
+                return cause
+    return Cause.REGISTRY_UNREACHABLE
 
 
-def _words(finished: Finished) -> str:
-    """What was said about the image, of the linter's output or of buildx's."""
-    for line in f"{finished.stderr}\n{finished.stdout}".splitlines():
-        said = line.strip().strip('",')
-        if "failed to resolve" in said or "was pulled with platform" in said:
-            return said.removeprefix("ERROR: ").removeprefix('detail": "').replace('\\"', "'")
-    return last_words(finished)
+def _readable(error: str) -> str:
+    """An error, or the line of the linter's JSON that holds one, as a sentence."""
+    return error.strip().strip('",').removeprefix('detail": "').replace('\\"', "'")
 
 
 def _failed(cause: Cause, message: str, target: str) -> CheckResult:

@@ -24,6 +24,8 @@ _DEFAULT_IMAGE = "moby/buildkit:buildx-stable-1"
 """driver/bkimage/bkimage.go"""
 _LOG_LINES = 10
 _PAUSE = 0.1
+_ODD_ANSWERS = 2
+"""So many that are not BuildKit's are borne with, since the engine writes its own errors to the same stream."""
 _CRASHES = 2
 """So many restarts while it is watched make a crash loop of what could have been one accident."""
 _CLEAN_UP_SECONDS = 2.0
@@ -47,6 +49,7 @@ class DockerContainerLink:
         """See `interface.Link`; a container that has just been started gets the time to come up."""
         failure: NodeFailure | None = None
         first_count: int | None = None
+        strange = 0
         while True:
             container = self._container(deadline)
             self._ended_before = container.finished_at if container else _NEVER
@@ -56,22 +59,26 @@ class DockerContainerLink:
                     f"the host {self._node.endpoint} has no container {self._name}",
                     startable=True,
                 )
+            if container.status == "paused":
+                raise NodeFailure(Cause.DAEMON_UNRESPONSIVE, f"the container {self._name} is paused")
+            if container.status not in ("running", "restarting"):
+                raise self._with_log(self._down(Cause.CONTAINER_EXITED, container))
             first_count = container.restart_count if first_count is None else first_count
             crashes = container.restart_count - first_count
-            if container.status == "running" and crashes < _CRASHES:
+            if container.status == "restarting" or crashes:
+                failure = self._down(Cause.CONTAINER_RESTARTING, container)
+            if crashes >= _CRASHES:
+                raise self._with_log(failure or self._down(Cause.CONTAINER_RESTARTING, container))
+            if container.status == "running":
                 try:
                     return [self._ask(deadline)]
                 except _NotReady as not_ready:
-                    failure = not_ready.failure
-            elif container.status == "restarting" or crashes >= _CRASHES:
-                failure = self._down(Cause.CONTAINER_RESTARTING, container)
-                if crashes >= _CRASHES:
-                    raise self._with_log(failure)
-            elif container.status == "paused":
-                raise NodeFailure(Cause.DAEMON_UNRESPONSIVE, f"the container {self._name} is paused")
-            else:
-                raise self._with_log(self._down(Cause.CONTAINER_EXITED, container))
-            if deadline.remaining() <= _PAUSE:
+                    # that it has crashed meanwhile says more than that it did not answer then
+                    failure = failure or not_ready.failure
+                    strange += failure.cause is Cause.NOT_BUILDKIT
+                    if strange > _ODD_ANSWERS:
+                        raise failure from not_ready
+            if failure and deadline.remaining() <= _PAUSE:
                 raise self._with_log(failure)
             deadline.sleep(_PAUSE)
 
@@ -129,7 +136,9 @@ class DockerContainerLink:
             self._exec = self._engine.exec_stream(self._name, ["buildctl", "dial-stdio"], deadline, peer)
         except EngineError as error:
             failure = self._refused(f"starting `buildctl dial-stdio` in {self._name}", error)
-            raise _NotReady(failure) if error.status == HTTPStatus.CONFLICT else failure from error
+            # a container that has just ended is a conflict, or an error of the engine's runtime
+            passing = error.status in (HTTPStatus.CONFLICT, HTTPStatus.INTERNAL_SERVER_ERROR)
+            raise _NotReady(failure) if passing else failure from error
         certificate = self._dialled.certificate if isinstance(self._dialled, TlsStream) else None
         control = ControlClient(self._exec)
         try:
@@ -137,6 +146,11 @@ class DockerContainerLink:
         except NodeFailure as failure:
             if failure.cause is Cause.ENDPOINT_REFUSED:
                 raise _NotReady(self._silent(self._exec)) from failure
+            if failure.cause is Cause.NOT_BUILDKIT:
+                # it may be the engine's word that the container has ended meanwhile
+                self._exec.close()
+                self._exec = None
+                raise _NotReady(failure) from failure
             raise
         self._answered = True
         return Reached(

@@ -98,7 +98,8 @@ class Exposition:
         return self._bodies.get(wanted)
 
     def body(self, wanted: Form) -> bytes:
-        """The metrics, rendered now."""
+        """The metrics, rendered now; from the next time on, they are ready."""
+        self._changed.set()
         return render(self, wanted)
 
     def collect(self) -> Iterable[Metric]:

@@ -12,6 +12,7 @@ from concurrent.futures import Future
 from bxhealth.deadline import Cancellation
 from bxhealth.exporter.asking import Answers, Question
 from bxhealth.exporter.results import Checked
+from bxhealth.turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -38,18 +39,19 @@ class Flight:
         done: its result, or `Gone`, or `Stopped`.
     """
 
-    def __init__(self, question: Question) -> None:
+    def __init__(self, question: Question, turns: Turns | None) -> None:
         self.question = question
         self.answers = Answers()
         self.done: Future[Checked] = Future()
-        self.cancellation = Cancellation()
+        self.cancellation = Cancellation(turns)
 
 
 class Flights:
     """The checks of all builders. For each builder that has any, a thread that runs them one by one."""
 
-    def __init__(self, ask: Ask) -> None:
+    def __init__(self, ask: Ask, turns: Turns | None = None) -> None:
         self._ask = ask
+        self._turns = turns
         self._lock = threading.Lock()
         self._flights: dict[str, deque[Flight]] = {}
         self._threads: set[threading.Thread] = set()
@@ -71,7 +73,7 @@ class Flights:
                     return flight
             if flights and len(flights) > _MAX_WAITING:
                 raise Busy
-            flight = Flight(question)
+            flight = Flight(question, self._turns)
             if flights:
                 flights.append(flight)
                 return flight

@@ -30,9 +30,12 @@ from bxhealth.exporter.scheduler import Scheduler
 from bxhealth.exporter.web_config import ReloadingContext, WebConfig, WebConfigFile
 from bxhealth.options import Options, Threshold
 from bxhealth.store import Store
+from bxhealth.turns import Turns
 
 _BACKLOG = 128
-_SWITCH_SECONDS = 0.0005
+_SWITCH_SECONDS = 0.001
+_TURNS = 2
+"""So many threads of checks compute at once: Python runs one, and while that one asks the kernel, another."""
 _WATCH_SECONDS = 5.0
 _CHECKS_END_SECONDS = 1.2
 _SERVER_ENDS_SECONDS = 0.5
@@ -78,7 +81,7 @@ def serve(serving: Serving, options: Options, complain: Callable[[str], None]) -
     # what a daemon of Prometheus's family reads anew on SIGHUP is read anew all the time
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
-    # while a round keeps many threads busy, a scrape waits for a few of them, each for as long as this
+    # a scrape waits for the threads of a round that compute, each for as long as this
     sys.setswitchinterval(_SWITCH_SECONDS)
     config = WebConfigFile(serving.web_config, complain) if serving.web_config else None
     sockets = [listen(address) for address in serving.addresses]
@@ -96,7 +99,7 @@ def serve(serving: Serving, options: Options, complain: Callable[[str], None]) -
     options = replace(options, min_free_disk=options.min_free_disk or Threshold(), fail_fast=False)
     results = Results()
     exposition = Exposition(results, __version__)
-    flights = Flights(partial(ask, os.environ))
+    flights = Flights(partial(ask, os.environ), Turns(_TURNS))
     scheduler = Scheduler(
         lambda: choose(os.environ, serving.builders, every=serving.every),
         lambda builder: Question(builder, options, serving.only, serving.exclude),

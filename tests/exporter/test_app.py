@@ -75,7 +75,7 @@ class Exporter:
         form = Form(False, False)
         self.exposition.ready(form)
         self.results.put(name, result)
-        until(lambda: self.exposition.ready(form) == self.exposition.body(form), "rendered")
+        until(lambda: f'builder="{name}"'.encode() in (self.exposition.ready(form) or b""), "rendered")
 
 
 @pytest.fixture
