@@ -20,6 +20,7 @@ from bxhealth.errors import Cancelled, CliUnavailable, NodeFailure, StoreError
 from bxhealth.model import TRANSIENT, Builder, Cause, CheckResult, Node, NodeReport, Status
 from bxhealth.options import Judging, Options
 from bxhealth.platforms import is_native, unique
+from bxhealth.processes import STOPPED
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +29,7 @@ _GATHER_SECONDS = 3.0
 _JOIN_SECONDS = 0.2
 """How long threads that have given their last answer may take to end."""
 _WATCH_SECONDS = 0.3
+_LAST_LOOK_SECONDS = 1.0
 _MAX_BACKOFF_SECONDS = 60.0
 _MAX_DOUBLINGS = 32
 
@@ -53,12 +55,10 @@ class Outcome:
 
     Attributes:
         reports: by builder and node (indices of what was asked for), one or more reports each.
-        errors: by builder, why a node of it could not be asked at all.
         interrupted: whether somebody called the run off by a signal.
     """
 
     reports: dict[tuple[int, int], Sequence[NodeReport]] = field(default_factory=dict)
-    errors: dict[int, str] = field(default_factory=dict)
     interrupted: bool = False
 
 
@@ -74,7 +74,6 @@ class _Task:
 class _Answer:
     task: _Task
     reports: Sequence[NodeReport]
-    error: str | None = None
 
 
 class Checker:
@@ -121,6 +120,7 @@ class Checker:
         limits = self.options.limits
         begun = time.monotonic()
         attempt = 1
+        started = False
         while True:
             reports = self._attempt(builder, node, cancellation)
             causes = {report.cause for report in reports if report.status is Status.UNHEALTHY}
@@ -129,13 +129,25 @@ class Checker:
             # "full jitter" would retry at once now and then; a half of the delay is certain
             delay = min(limits.retry_delay * 2 ** min(attempt - 1, _MAX_DOUBLINGS), _MAX_BACKOFF_SECONDS)
             log.info("%s/%s: attempt %d failed (%s)", builder.name, node.name, attempt, reports[0].message)
-            cancellation.wait(delay * random.uniform(0.5, 1.0))
+            started = started or any(report.bootstrapped for report in reports)
+            try:
+                cancellation.wait(delay * random.uniform(0.5, 1.0))
+            except Cancelled:
+                break  # what the last attempt saw is worth more than that there was to be another
             attempt += 1
         duration = time.monotonic() - begun
         for report in reports:
             said = f"{report.cause.value}: {report.message}" if report.cause else "all is well"
             log.info("%s/%s: %s, %s (%.2f s)", builder.name, report.name, report.status.value, said, duration)
-        return [replace(report, attempts=attempt, duration_seconds=duration) for report in reports]
+        return [
+            replace(
+                report,
+                attempts=attempt,
+                duration_seconds=duration,
+                bootstrapped=report.bootstrapped or started,
+            )
+            for report in reports
+        ]
 
     def _attempt(self, builder: Builder, node: Node, cancellation: Cancellation) -> Sequence[NodeReport]:
         link = self._make_link(builder, node)
@@ -146,7 +158,7 @@ class Checker:
                 self._ask(builder, node, outcome, steps, cancellation)
                 if isinstance(outcome, Reached)
                 else _report(
-                    outcome.name, node, [*steps[:-1], _failed("reach", outcome.failure, 0.0)], self.options.judging
+                    outcome.name, node, _instead(steps, _failed("reach", outcome.failure, 0.0)), self.options.judging
                 )
                 for outcome in outcomes
             ]
@@ -213,8 +225,10 @@ class Checker:
             gave_up.close()
         words = last_words(finished)
         log.info("%s/%s: buildx ended with %d: %s", builder.name, node.name, finished.status, words)
+        # a boot that took all of its time leaves none to wait for the node
+        seconds = min(limits.probe_timeout, _LAST_LOOK_SECONDS) if finished.status == STOPPED else limits.probe_timeout
         try:
-            return link.reach(Deadline(limits.probe_timeout, cancellation))
+            return link.reach(Deadline(seconds, cancellation))
         except NodeFailure as failure:
             if finished.status == 0 and not failure.startable:
                 raise
@@ -230,17 +244,22 @@ class Checker:
     ) -> NodeReport:
         probe = Probe(builder, node, reached, self.options, self._buildx, cancellation)
         results = list(steps)
+        unasked = ""
         for name, check in self._checks.items():
             begun = time.monotonic()
             try:
                 answers = check(probe)
             except NodeFailure as failure:
                 answers = [_failed(name, failure, 0.0)]
+            except CliUnavailable as error:
+                unasked = str(error)
+                answers = [CheckResult(name, Status.UNHEALTHY, Cause.BOOT_FAILED, unasked)]
             took = time.monotonic() - begun
             results += [
                 answer if answer.duration_seconds else replace(answer, duration_seconds=took) for answer in answers
             ]
-        return _report(reached.name, node, results, self.options.judging, reached=reached)
+        report = _report(reached.name, node, results, self.options.judging, reached=reached)
+        return replace(report, unasked=unasked)
 
 
 class _Run:
@@ -302,7 +321,8 @@ class _Run:
             if index == last.builder_index
             for report in answered
         ]
-        return policy.is_decided(last.builder, reports, self._options.judging)
+        asked = sum(index == last.builder_index for index, _ in outcome.reports)
+        return policy.is_decided(last.builder, reports, self._options.judging, len(last.builder.nodes) - asked)
 
     def _next(self, seconds: float) -> _Answer | None:
         try:
@@ -316,7 +336,7 @@ class _Run:
         answered: set[tuple[int, int]] = set(outcome.reports)
         while len(answered) < len(self._tasks) and (answer := self._next(late.remaining())):
             answered.add((answer.task.builder_index, answer.task.node_index))
-            if answer.reports or answer.error:
+            if answer.reports:
                 self._note(outcome, answer)
         for task in self._tasks:
             key = (task.builder_index, task.node_index)
@@ -327,8 +347,6 @@ class _Run:
     def _note(self, outcome: Outcome, answer: _Answer) -> None:
         task = answer.task
         outcome.reports[(task.builder_index, task.node_index)] = answer.reports
-        if answer.error:
-            outcome.errors.setdefault(task.builder_index, answer.error)
         self._observer.finished(task.builder, task.node, answer.reports)
 
     def _work(self) -> None:
@@ -342,13 +360,23 @@ class _Run:
                 task = self._waiting.get_nowait()
             except queue.Empty:
                 return
-            self._answers.put(self._answer(task))
+            self._answers.put(self._answered(task))
         # those that nobody will begin
         while not self._waiting.empty():
             try:
                 self._answers.put(_Answer(self._waiting.get_nowait(), ()))
             except queue.Empty:
                 return
+
+    def _answered(self, task: _Task) -> _Answer:
+        """The answer, in every case: a run would wait for ever for one that a dying thread does not give."""
+        try:
+            return self._answer(task)
+        except BaseException as error:
+            seen = f"{type(error).__name__}: {error}"
+            checks = (CheckResult("reach", Status.UNHEALTHY, Cause.INTERNAL_ERROR, seen),)
+            bare = NodeReport(task.node.name, task.node.endpoint, Status.UNHEALTHY)
+            return _Answer(task, [policy.conclude(bare, checks)])
 
     def _answer(self, task: _Task) -> _Answer:
         node = task.node
@@ -360,14 +388,18 @@ class _Run:
         except (StoreError, CliUnavailable) as error:
             cause = Cause.CONFIG_INVALID if isinstance(error, StoreError) else Cause.BOOT_FAILED
             checks = [CheckResult("reach", Status.UNHEALTHY, cause, str(error))]
-            return _Answer(
-                task, [_report(node.name, node, checks, self._options.judging)], f"node {node.name}: {error}"
-            )
+            report = _report(node.name, node, checks, self._options.judging)
+            return _Answer(task, [replace(report, unasked=str(error))])
         except BaseException as error:  # a defect of ours must not hide what the other nodes answer
             log.info("%s/%s: internal error", task.builder.name, node.name, exc_info=True)
             seen = f"{type(error).__name__}: {error}"
             checks = [CheckResult("reach", Status.UNHEALTHY, Cause.INTERNAL_ERROR, seen)]
             return _Answer(task, [_report(node.name, node, checks, self._options.judging)])
+
+
+def _instead(steps: Sequence[CheckResult], result: CheckResult) -> list[CheckResult]:
+    """The steps with this result in the place of the one of its name."""
+    return [result if step.name == result.name else step for step in steps]
 
 
 def _failed(name: str, failure: NodeFailure, took: float) -> CheckResult:

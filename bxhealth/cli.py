@@ -117,11 +117,12 @@ def check(
         options = replace(options, min_free_disk=options.min_free_disk or Threshold())
     with _silent(quiet), _could_not_check_pings(ping):
         report, interrupted = _check(builders, every, only, exclude, options, quiet, verbose)
-        for name, path in further:
-            _write(report, name, path, bool(verbose))
         if not quiet:
             _write(report, form, _STDOUT, bool(verbose))
             _warn(report)
+        # after stdout, since a file that cannot be written must not cost the answers
+        for name, path in further:
+            _write(report, name, path, bool(verbose))
     if interrupted:
         return policy.INTERRUPTED
     return _tell(report, policy.exit_status(report), push, ping, strict=options.judging.strict)
@@ -191,15 +192,20 @@ def _choose(store: Store, names: Sequence[str], every: bool) -> tuple[list[Build
         names = store.names() if every else list(dict.fromkeys(names))
     except StoreError as error:
         raise CouldNotCheck(str(error)) from error
-    chosen, unreadable = [], []
+    chosen = []
+    unreadable = [_unreadable(str(error)) for error in store.docker.broken_contexts()] if every else []
     for name in names:
         try:
             chosen.append(store.builder(name))
         except StoreError as error:
-            unreadable.append(BuilderReport(name, "", Verdict.UNHEALTHY, "all-nodes", (), error=str(error)))
+            unreadable.append(_unreadable(str(error), name))
     if not chosen and not every:
         raise CouldNotCheck(*(report.error or "" for report in unreadable))
     return chosen, unreadable
+
+
+def _unreadable(error: str, name: str = "(a context)") -> BuilderReport:
+    return BuilderReport(name, "", Verdict.UNHEALTHY, "all-nodes", (), error=error)
 
 
 def _select(builders: Sequence[Builder], only: Sequence[str], exclude: Sequence[str]) -> list[Builder]:
@@ -233,10 +239,10 @@ def _require_known(advisory: frozenset[str], builders: Sequence[Builder]) -> Non
 class _Printable(logging.Formatter):
     """What a node says may be in a message, and must not act on the terminal that shows it."""
 
-    def formatMessage(self, record: logging.LogRecord) -> str:
+    def format(self, record: logging.LogRecord) -> str:
         from bxhealth.reporters.escape import printable
 
-        return printable(super().formatMessage(record))
+        return "\n".join(printable(line) for line in super().format(record).split("\n"))
 
 
 def _log(verbose: int) -> None:
@@ -394,6 +400,9 @@ def _print(text: str, *, colour: bool = False) -> None:
 
 def main() -> NoReturn:
     """The entry point: run the command line and exit with its status."""
+    # a supervisor may have closed them, and Python leaves None then
+    sys.stdout = sys.stdout or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+    sys.stderr = sys.stderr or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
     try:
         status = cli.main(standalone_mode=False)
     except click.ClickException as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -130,18 +130,22 @@ class DockerConfig:
             return ""
 
     def contexts(self) -> tuple[str, ...]:
-        """The names of all contexts, `default` included, sorted.
+        """The names of all contexts that can be read, `default` included, sorted."""
+        names = {name for name in self._contexts() if isinstance(name, str)}
+        return tuple(sorted((names | {DEFAULT_CONTEXT}) - {""}))
 
-        Raises:
-            StoreError: a context's metadata cannot be read.
-        """
-        names = {DEFAULT_CONTEXT}
+    def broken_contexts(self) -> list[StoreError]:
+        """Why some contexts cannot be read; each names the file."""
+        return [error for error in self._contexts() if isinstance(error, StoreError)]
+
+    def _contexts(self) -> Iterator[str | StoreError]:
         for path in sorted((self.directory / "contexts" / "meta").glob("*/meta.json")):
             try:
-                names.add(member(read_object(path), "Name", str, path))
+                yield member(read_object(path), "Name", str, path)
             except FileNotFoundError:
                 continue  # removed meanwhile
-        return tuple(sorted(names - {""}))
+            except StoreError as error:
+                yield error
 
     def endpoint(self, name_or_host: str) -> DockerEndpoint:
         """The engine that a node's endpoint stands for: a context's name, or a host as it is.

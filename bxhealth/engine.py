@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from bxhealth.deadline import Deadline
-from bxhealth.errors import NodeFailure
+from bxhealth.errors import BxhealthError, NodeFailure
 from bxhealth.model import Cause
 from bxhealth.transports.stream import Stream, StreamReader, closed_early
 
@@ -27,6 +27,7 @@ Dial = Callable[[Deadline], Stream]
 _MAX_BODY_BYTES = 8 * 1024 * 1024
 _MAX_HEAD_BYTES = 64 * 1024
 _MAX_NOISE_BYTES = 4096
+_CLEAN_UP_SECONDS = 2.0
 _HTTP = b"HTTP/1."
 _MARK = "BXHEALTH_EXEC"
 _END_EXEC = f'for p in /proc/[0-9]*; do grep -q "{_MARK}=$1" $p/environ && kill -9 ${{p#/proc/}}; done'
@@ -90,12 +91,16 @@ class Engine:
         state, config = body.get("State") or {}, body.get("Config") or {}
         if not isinstance(state, dict) or not isinstance(config, dict):
             raise self._no_engine(f"it describes the container {name} in no way that is known")
+        try:
+            exit_code, restarts = int(state.get("ExitCode") or 0), int(body.get("RestartCount") or 0)
+        except (TypeError, ValueError):
+            raise self._no_engine(f"it describes the container {name} in no way that is known") from None
         return Container(
             status=str(state.get("Status", "")),
             image=str(config.get("Image", "")),
-            exit_code=int(state.get("ExitCode") or 0),
+            exit_code=exit_code,
             oom_killed=bool(state.get("OOMKilled")),
-            restart_count=int(body.get("RestartCount") or 0),
+            restart_count=restarts,
             finished_at=str(state.get("FinishedAt") or ""),
             error=str(state.get("Error") or ""),
         )
@@ -195,6 +200,11 @@ class Engine:
         stream = self.exec_stream(container, command, deadline, f"`{command[0]}` in the container {container}")
         try:
             output = b"".join(iter(lambda: stream.recv(65536, deadline), b""))
+        except BaseException:
+            # whatever was not waited for must not go on in there
+            with contextlib.suppress(BxhealthError, EngineError):
+                self.end_exec(container, stream, Deadline(_CLEAN_UP_SECONDS))
+            raise
         finally:
             stream.close()
         return ExecOutput(self._exec_state(stream, deadline)[1], output, bytes(stream.stderr))

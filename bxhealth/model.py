@@ -158,6 +158,8 @@ class NodeReport:
     """Those of `platforms` that only an emulator serves, where that can be told."""
     log_tail: tuple[str, ...] = ()
     checks: tuple[CheckResult, ...] = ()
+    unasked: str = ""
+    """Why something could not be asked of the node at all, such as a missing docker CLI; nothing if all could."""
 
 
 @dataclass(frozen=True)

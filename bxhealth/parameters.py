@@ -45,7 +45,7 @@ def _some_time(text: str) -> float:
 
 
 def _platform_list(text: str) -> tuple[str, ...]:
-    return platforms.unique(platforms.parse(part) for part in text.split(",") if part.strip())
+    return platforms.unique(platforms.parse(part) for part in text.split(","))
 
 
 def _canary(text: str) -> tuple[str, ...]:
@@ -66,11 +66,20 @@ def _url(text: str) -> str:
     return text
 
 
+def _registry(text: str) -> str:
+    host = text.removeprefix("https://").removeprefix("http://").rstrip("/")
+    if not host or not host.isprintable() or any(character in host for character in "@/ ?#"):
+        # what it is is not repeated: it may hold a password
+        raise ValueError("a registry is given as HOST or HOST:PORT")
+    return host
+
+
 DURATION: Parsed[float] = Parsed("duration", _some_time)
 URL: Parsed[str] = Parsed("url", _url)
 _PLATFORMS: Parsed[tuple[str, ...]] = Parsed("platforms", _platform_list)
 _CANARY: Parsed[tuple[str, ...]] = Parsed("platforms", _canary)
 _IMAGE: Parsed[str] = Parsed("image", _image)
+_REGISTRY: Parsed[str] = Parsed("registry", _registry)
 _SIZE: Parsed[Threshold] = Parsed("size", sizes.parse)
 _VERSION: Parsed[Version] = Parsed("version", versions.parse)
 
@@ -172,6 +181,7 @@ _OPTIONS: Sequence[Callable[[Any], Any]] = (
         "--registry",
         "registries",
         metavar="HOST",
+        type=_REGISTRY,
         multiple=True,
         help="The client's credentials for HOST must work; warns, unless --strict; repeatable.",
     ),

@@ -100,8 +100,9 @@ def platforms_of(builder: Builder, nodes: Sequence[NodeReport], judging: Judging
     return served
 
 
-def judge(builder: Builder, nodes: Sequence[NodeReport], judging: Judging, error: str | None = None) -> BuilderReport:
-    """The report of a builder; with an `error`, something of it could not be checked, and it is not healthy."""
+def judge(builder: Builder, nodes: Sequence[NodeReport], judging: Judging) -> BuilderReport:
+    """The report of a builder; one of which something could not be asked at all is not healthy, and says so."""
+    error = "; ".join(f"node {node.name}: {node.unasked}" for node in nodes if node.unasked) or None
     platforms = platforms_of(builder, nodes, judging)
     failed = bool(error) or fails(platforms, nodes, judging)
     flawed = any(node.status not in (Status.HEALTHY, Status.WARNING) for node in nodes) or _warns(nodes)
@@ -136,9 +137,8 @@ def fails(
     return not (unfinished or any(_is_usable(node) for node in nodes))
 
 
-def is_decided(builder: Builder, nodes: Sequence[NodeReport], judging: Judging) -> bool:
-    """Whether these reports, of some of the builder's nodes, settle that its verdict is unhealthy."""
-    unfinished = len(builder.nodes) - len(nodes)
+def is_decided(builder: Builder, nodes: Sequence[NodeReport], judging: Judging, unfinished: int) -> bool:
+    """Whether these reports settle that the builder is unhealthy, whatever `unfinished` further nodes answer."""
     if judging.strict and any(node.status is not Status.HEALTHY for node in nodes):
         return True
     return fails(platforms_of(builder, nodes, judging), nodes, judging, unfinished)

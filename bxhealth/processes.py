@@ -86,9 +86,11 @@ def docker(
     if shutil.which("docker") is None:
         raise CliUnavailable("there is no `docker` on the PATH: install the Docker CLI with its buildx plugin")
     lifelines = [lifeline.fd for lifeline in (deadline.cancellation, give_up) if lifeline]
-    with _slot(deadline):
+    # the time to wait for others is not the command's own: it would be blamed for it
+    seconds = deadline.remaining()
+    with _slot(deadline.cancellation):
         order = {
-            "seconds": deadline.remaining(),
+            "seconds": seconds,
             "lifelines": lifelines,
             "files": {name: content.decode("latin-1") for name, content in files.items()},
             "environment": dict(environment),
@@ -104,19 +106,15 @@ def docker(
 
 
 @contextlib.contextmanager
-def _slot(deadline: Deadline) -> Iterator[None]:
+def _slot(cancellation: Cancellation | None) -> Iterator[None]:
     """One of the places there are for docker CLIs: hundreds at once would take the machine's memory."""
     while not _SLOTS.acquire(timeout=_SLOT_SECONDS):
-        if deadline.expired:
-            break
-        deadline.sleep(0)  # raises if the run was called off
-    else:
-        try:
-            yield
-        finally:
-            _SLOTS.release()
-        return
-    yield  # the supervisor will say that its time is up
+        if cancellation:
+            cancellation.wait(0)  # raises if the run was called off
+    try:
+        yield
+    finally:
+        _SLOTS.release()
 
 
 def run(command: Sequence[str], content: bytes, deadline: Deadline) -> Finished:
@@ -162,7 +160,7 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
             stream.close()
 
 
-_SLOTS = threading.BoundedSemaphore(max(8, 4 * (os.cpu_count() or 1)))
+_SLOTS = threading.BoundedSemaphore(max(16, 8 * (os.cpu_count() or 1)))
 _SLOT_SECONDS = _GLANCE_SECONDS = 0.1
 """How often a wait that nothing can wake looks whether the run was called off."""
 _CLIENT_CALL = 5

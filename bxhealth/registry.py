@@ -7,8 +7,10 @@ as Docker's client does.
 from __future__ import annotations
 
 import base64
+import http.client
 import ipaddress
 import json
+import logging
 import queue
 import re
 import threading
@@ -30,6 +32,8 @@ from bxhealth.docker_config import DockerConfig
 from bxhealth.errors import Cancelled, NodeFailure, StoreError
 from bxhealth.model import Cause, CheckResult, Status
 
+log = logging.getLogger(__name__)
+
 _MAX_BODY_BYTES = 1024 * 1024
 _GLANCE_SECONDS = 0.1
 """How often it is looked whether the run was called off."""
@@ -47,59 +51,62 @@ def _check(config: DockerConfig, host: str, deadline: Deadline) -> CheckResult:
     status, cause, message = Status.HEALTHY, None, ""
     try:
         found = credentials.find(config, host, deadline)
-        _within(deadline, host, found)
+        message = _within(deadline, host, found)
     except NodeFailure as failure:
         status, cause, message = Status.WARNING, failure.cause, failure.message
     except Cancelled:
         status, message = Status.SKIPPED, "not finished when the run was called off"
-    except StoreError as error:
-        status, cause, message = Status.WARNING, Cause.CONFIG_INVALID, str(error)
+    except Exception as error:  # a defect of ours is told of as well
+        if not isinstance(error, StoreError):
+            log.info("registry %s: internal error", host, exc_info=True)
+        told = Cause.CONFIG_INVALID if isinstance(error, StoreError) else Cause.INTERNAL_ERROR
+        status, cause, message = Status.WARNING, told, str(error)
     return CheckResult("registry", status, cause, message, host, time.monotonic() - begun)
 
 
-def _within(deadline: Deadline, host: str, found: Credentials) -> None:
+def _within(deadline: Deadline, host: str, found: Credentials) -> str:
     """Try in a thread of its own: a timeout of urllib's begins anew with every byte that comes."""
-    outcome: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+    outcome: queue.SimpleQueue[str | BaseException] = queue.SimpleQueue()
 
     def attempt() -> None:
         try:
-            _try(host, found, deadline)
-            outcome.put(None)
+            outcome.put(_try(host, found, deadline))
         except BaseException as error:
             outcome.put(error)
 
     threading.Thread(target=attempt, name=f"registry {host}", daemon=True).start()
     while True:
         try:
-            error = outcome.get(timeout=min(deadline.remaining(), _GLANCE_SECONDS))
+            said = outcome.get(timeout=min(deadline.remaining(), _GLANCE_SECONDS))
             break
         except queue.Empty:
             if deadline.expired:
                 message = f"{host} did not answer within {deadline.seconds:.3g} s"
                 raise NodeFailure(Cause.REGISTRY_UNREACHABLE, message) from None
             deadline.sleep(0)  # raises if the run was called off
-    if error:
-        raise error
+    if isinstance(said, BaseException):
+        raise said
+    return said
 
 
-def _try(host: str, found: Credentials, deadline: Deadline) -> None:
+def _try(host: str, found: Credentials, deadline: Deadline) -> str:
     base = _HUB if host in ("docker.io", "index.docker.io") else host
     schemes = ("https", "http") if _is_loopback(base) else ("https",)
     for scheme in schemes:
         try:
-            _log_in(f"{scheme}://{base}", host, found, deadline)
+            return _log_in(f"{scheme}://{base}", host, found, deadline)
         except NodeFailure as failure:
             # Docker's client falls back to http for a registry on this machine, and only there
             if failure.cause is not Cause.REGISTRY_UNREACHABLE or scheme == schemes[-1]:
                 raise
-        else:
-            return
+    raise AssertionError("the last scheme has returned or raised")
 
 
-def _log_in(base: str, host: str, found: Credentials, deadline: Deadline) -> None:
+def _log_in(base: str, host: str, found: Credentials, deadline: Deadline) -> str:
+    """What is worth saying of a login that worked."""
     status, headers, _ = _get(f"{base}/v2/", {}, deadline)
     if status == HTTPStatus.OK:
-        return  # it asks nobody who they are
+        return f"{host} asks nobody for credentials, so they were not tried"
     challenge = headers.get("WWW-Authenticate", "")
     scheme, _, rest = challenge.partition(" ")
     if status != HTTPStatus.UNAUTHORIZED or scheme.lower() not in ("basic", "bearer"):
@@ -111,6 +118,7 @@ def _log_in(base: str, host: str, found: Credentials, deadline: Deadline) -> Non
     status, _, _ = _get(f"{base}/v2/", {"Authorization": authorization}, deadline)
     if status != HTTPStatus.OK:
         raise _denied(host, found, status)
+    return f"{host} takes the client's credentials"
 
 
 def _token(base: str, host: str, challenge: Mapping[str, str], found: Credentials, deadline: Deadline) -> str:
@@ -180,7 +188,7 @@ def _get(
     except urllib.error.URLError as error:
         seen = getattr(error.reason, "strerror", None) or str(error.reason)
         raise NodeFailure(Cause.REGISTRY_UNREACHABLE, f"asking {host}: {seen}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         raise NodeFailure(Cause.REGISTRY_UNREACHABLE, f"asking {host}: {error}") from None
 
 

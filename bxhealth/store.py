@@ -102,8 +102,8 @@ class Store:
 
 def _instance(entry: dict[str, Any], path: Path) -> Builder:
     name = member(entry, "Name", str, path)
-    if not name:
-        raise StoreError("has no Name", path)
+    if not _NAME.fullmatch(name):
+        raise StoreError(f"its Name {name!r} can be no builder's", path)
     nodes = [_node(node, index, path) for index, node in enumerate(member(entry, "Nodes", list, path))]
     if not nodes:
         raise StoreError("names no node, so there is nothing that could build", path)

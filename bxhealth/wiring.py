@@ -43,7 +43,7 @@ def _judge(outcome: Outcome, index: int, builder: Builder, options: Options) -> 
     nodes = [report for j in range(len(builder.nodes)) for report in outcome.reports.get((index, j), ())]
     if options.same_version:
         nodes = policy.mark_skew(nodes, options.judging)
-    return policy.judge(builder, nodes, options.judging, outcome.errors.get(index))
+    return policy.judge(builder, nodes, options.judging)
 
 
 @contextlib.contextmanager

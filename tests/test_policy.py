@@ -107,8 +107,9 @@ def test_verdict(case: Case) -> None:
 
 
 def test_an_error_is_never_healthy() -> None:
-    report = policy.judge(Builder("b", "remote", (Node("up", "e"),)), [up()], PLATFORMS, "no docker")
-    assert (report.verdict, report.error) == (U, "no docker")
+    nodes = [replace(up(), unasked="no docker"), up("b")]
+    report = policy.judge(Builder("b", "remote", (Node("up", "e"), Node("b", "e"))), nodes, PLATFORMS)
+    assert (report.verdict, report.error) == (U, "node up: no docker")
 
 
 def test_platforms_say_who_serves_them() -> None:
@@ -136,15 +137,21 @@ DECIDED = (
 @pytest.mark.parametrize("case", DECIDED, ids=lambda case: case.what)
 def test_what_decides_a_verdict_early(case: Case) -> None:
     """For --fail-fast, of a builder with two further nodes: U where nothing that they answer can change it."""
-    names = [*(node.name for node in case.nodes), "later", "last"]
-    builder = Builder("b", "remote", tuple(Node(name, "e") for name in names))
-    assert policy.is_decided(builder, case.nodes, case.judging) is (case.verdict is U)
+    assert policy.is_decided(builder_of(case), case.nodes, case.judging, 2) is (case.verdict is U)
 
 
 def test_a_fail_fast_run_is_decided_by_the_last_of_many() -> None:
     nodes = [down("a"), down("b")]
     builder = Builder("b", "remote", (Node("a", "e"), Node("b", "e")))
-    assert policy.is_decided(builder, nodes, PLATFORMS)
+    assert policy.is_decided(builder, nodes, PLATFORMS, 0)
+
+
+def test_replicas_are_not_taken_for_nodes() -> None:
+    """Two replicas of the first of two nodes have answered, and the second may still serve what is required."""
+    builder = Builder("b", "kubernetes", (Node("k0", "e"), Node("k1", "e")))
+    nodes = [up("k0[1]", AMD), up("k0[2]", AMD)]
+    assert not policy.is_decided(builder, nodes, Judging(required=(ARM,)), 1)
+    assert policy.is_decided(builder, nodes, Judging(required=(ARM,)), 0)
 
 
 def result(name: str, status: Status, target: str | None = None, cause: Cause | None = None) -> CheckResult:

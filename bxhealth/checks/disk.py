@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bxhealth.checks.interface import Probe
 from bxhealth.deadline import Deadline
-from bxhealth.errors import Unavailable
+from bxhealth.errors import NodeFailure, Unavailable
 from bxhealth.model import Cause, CheckResult, Status
 from bxhealth.options import Threshold
 from bxhealth.sizes import for_people
@@ -35,15 +35,13 @@ def check(probe: Probe) -> Sequence[CheckResult]:
     threshold = probe.options.min_free_disk
     if threshold is None:
         return []
-    deadline = Deadline(probe.options.limits.probe_timeout, probe.cancellation)
     measured: dict[str, float] = {}
     try:
-        cache = _cache(probe, deadline, measured)
-    except Unavailable as reason:
-        cache = f"cache size unknown: {reason}"
-    try:
-        space = _space(probe, deadline)
-    except Unavailable as reason:
+        space, reason = _space(probe, _deadline(probe)), ""
+    except Unavailable as unavailable:
+        space, reason = None, str(unavailable)
+    cache = _cache(probe, _deadline(probe), measured)
+    if space is None:
         return [CheckResult("disk", Status.SKIPPED, message=f"{reason}; {cache}", measured=measured)]
     measured |= {
         "disk_free_bytes": space.free_bytes,
@@ -91,8 +89,16 @@ def _space(probe: Probe, deadline: Deadline) -> Space:
 
 
 def _cache(probe: Probe, deadline: Deadline, measured: dict[str, float]) -> str:
-    if probe.reached.control is None:
-        raise Unavailable("only buildx can speak to this node")
-    usage = probe.reached.control.disk_usage(deadline)
+    """The size of the cache in words, and in `measured`; a large one can take BuildKit long, which is no failure."""
+    try:
+        if probe.reached.control is None:
+            raise Unavailable("only buildx can speak to this node")
+        usage = probe.reached.control.disk_usage(deadline)
+    except (Unavailable, NodeFailure) as reason:
+        return f"cache size unknown: {reason}"
     measured |= {"cache_bytes": usage.total_bytes, "cache_reclaimable_bytes": usage.reclaimable_bytes}
     return f"cache {for_people(usage.total_bytes)}, {for_people(usage.reclaimable_bytes)} reclaimable"
+
+
+def _deadline(probe: Probe) -> Deadline:
+    return Deadline(probe.options.limits.probe_timeout, probe.cancellation)

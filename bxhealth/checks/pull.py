@@ -45,6 +45,7 @@ _UNREACHABLE = (
     "connection reset",
     "server gave http response",
 )
+_NO_ANSWER = ("unexpected status from", "failed to do request", "failed to resolve source metadata")
 _ERROR = re.compile(r"^(?:#\d+ )?ERROR: (?P<words>.+)|(?P<rule>.*was pulled with platform.*)$", re.MULTILINE)
 """What BuildKit says of a step that failed, or buildx of it all; the older buildx ends with 0 even then."""
 _NO_LINT = ("unsupported request", "unknown request", "not supported by", "unsupported option requestid")
@@ -90,11 +91,10 @@ def _lint(probe: Probe, image: str, platform: str, deadline: Deadline, request: 
 
 
 def _cause(said: str) -> Cause:
-    if not any(words in said for words in _UNREACHABLE):
-        for words, cause in _CAUSES:
-            if words in said:
-                return cause
-    return Cause.REGISTRY_UNREACHABLE
+    if any(words in said for words in _UNREACHABLE):
+        return Cause.REGISTRY_UNREACHABLE
+    found = next((cause for words, cause in _CAUSES if words in said), None)
+    return found or (Cause.REGISTRY_UNREACHABLE if any(w in said for w in _NO_ANSWER) else Cause.BUILD_FAILED)
 
 
 def _readable(error: str) -> str:

@@ -72,6 +72,8 @@ class DockerContainerLink:
             if container.status == "running":
                 try:
                     return [self._ask(deadline)]
+                except NodeFailure as unanswered:
+                    raise self._unless_it_crashed(unanswered, container) from unanswered
                 except _NotReady as not_ready:
                     # that it has crashed meanwhile says more than that it did not answer then
                     failure = failure or not_ready.failure
@@ -81,6 +83,15 @@ class DockerContainerLink:
             if failure and deadline.remaining() <= _PAUSE:
                 raise self._with_log(failure)
             deadline.sleep(_PAUSE)
+
+    def _unless_it_crashed(self, failure: NodeFailure, before: Container) -> NodeFailure:
+        """The failure of an exec that got no answer, or the container's own if it ended meanwhile."""
+        if failure.cause is Cause.DAEMON_UNRESPONSIVE and self._exec:
+            with contextlib.suppress(BxhealthError, EngineError):
+                after = self._engine.container(self._name, Deadline(_DIAGNOSE_SECONDS))
+                if after and after.finished_at != before.finished_at:
+                    return self._with_log(self._down(Cause.CONTAINER_RESTARTING, after))
+        return failure
 
     def is_doomed(self, deadline: Deadline) -> bool:
         """See `interface.Link`: since it was started, it ended for good, or again and again."""
@@ -152,11 +163,12 @@ class DockerContainerLink:
                 self._exec = None
                 raise _NotReady(failure) from failure
             raise
+        version = control.version(deadline)
         self._answered = True
         return Reached(
             self._node.name,
             workers,
-            control.version(deadline),
+            version,
             control,
             certificate,
             self._run_inside,

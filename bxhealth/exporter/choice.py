@@ -26,7 +26,7 @@ def choose(environ: Mapping[str, str], names: Sequence[str], *, every: bool) -> 
     """
     store = Store(environ)
     if every:
-        return Chosen(store.names())
+        return Chosen(store.names(), tuple(str(error) for error in store.docker.broken_contexts()))
     if not names:
         try:
             current = store.current().name

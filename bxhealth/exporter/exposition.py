@@ -78,7 +78,8 @@ class Exposition:
         self._process = ProcessCollector(registry=None)
         self._changed = threading.Event()
         self._stopped = False
-        self._asked: dict[Form, float] = {}
+        # what Prometheus will ask for first
+        self._asked = {Form(openmetrics=True, gzipped=True): time.monotonic()}
         self._bodies: Mapping[Form, bytes] = {}
         self._thread = threading.Thread(target=self._run, name="exposition", daemon=True)
         results.on_change(self._changed.set)

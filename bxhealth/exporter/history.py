@@ -14,7 +14,7 @@ MAX_PLATFORMS = 64
 """More platforms of one node than any emulator serves are not remembered: a node says what it likes."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Past:
     """One of the last checks of a node: when it ended (seconds since 1970), and what it came to."""
 

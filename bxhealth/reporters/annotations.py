@@ -17,7 +17,7 @@ def are_wanted(environ: Mapping[str, str]) -> bool:
 
 
 def render(report: Report) -> str:
-    """A line for each node that does not build and each warning, or nothing."""
+    """A line for each node that cannot build, each required platform that nobody serves, and each warning."""
     lines = [
         _line(_level(node), f"{builder.name}/{node.name}", node.cause, node.message)
         for builder in report.builders
@@ -25,6 +25,12 @@ def render(report: Report) -> str:
         if node.status in (Status.UNHEALTHY, Status.WARNING)
     ]
     lines += [_line("error", builder.name, None, builder.error) for builder in report.builders if builder.error]
+    lines += [
+        _line("error", builder.name, Cause.PLATFORM_MISSING, f"no healthy node serves {platform}")
+        for builder in report.builders
+        for platform, served in builder.platforms.items()
+        if served.required and not served.healthy_nodes
+    ]
     lines += [
         _line("warning", f"{check.name} {check.target}", check.cause, check.message)
         for check in report.checks

@@ -103,8 +103,13 @@ def _details(node: NodeReport, style: Style) -> list[str]:
     if node.attempts > 1:
         lines.append(f"after {node.attempts} attempts")
     told = [check for check in node.checks if check.message != node.message or not check.message]
-    shown = told if style.verbose else [check for check in told if check.cause]
+    shown = told if style.verbose else [check for check in told if check.cause or _is_unanswered(check)]
     return lines + [_check(check, style) for check in shown]
+
+
+def _is_unanswered(check: CheckResult) -> bool:
+    """Whether somebody has asked this and must not take silence for an answer."""
+    return check.status is Status.SKIPPED and check.name not in ("reach", "bootstrap")
 
 
 def _check(check: CheckResult, style: Style) -> str:
