@@ -45,6 +45,7 @@ _UNREACHABLE = (
     "connection reset",
     "server gave http response",
 )
+_ADDRESS = re.compile(r"https?://\S+")
 _NO_ANSWER = ("unexpected status from", "failed to do request", "failed to resolve source metadata")
 _ERROR = re.compile(r"^(?:#\d+ )?ERROR: (?P<words>.+)|(?P<rule>.*was pulled with platform.*)$", re.MULTILINE)
 """What BuildKit says of a step that failed, or buildx of it all; the older buildx ends with 0 even then."""
@@ -73,8 +74,8 @@ def _ask(probe: Probe, image: str, platform: str) -> CheckResult:
     errors = [match["words"] or match["rule"] for match in _ERROR.finditer(output)]
     doing = f"resolving {image} for {platform}"
     if errors:
-        # the image's name could hold a word that would be taken for the registry's
-        said = " ".join(errors).replace(image, "").lower()
+        # the image's name, or an address with it, could hold a word that would be taken for the registry's
+        said = _ADDRESS.sub("", " ".join(errors).replace(image, "")).lower()
         return _failed(_cause(said), f"{doing}: {_readable(errors[0])}", target)
     if finished.status and "ruleName" not in output:
         # a warning of the linter ends with 1 as well, and says nothing about the image
