@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/installed
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help dev lint test test-fast test-real demo bench proto clean
+.PHONY: help dev lint test test-fast test-real demo bench bench-exporter screenshot proto clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,7 +39,13 @@ demo: $(INSTALLED) ## check a throw-away builder, kill one of its hosts, and che
 	$(BIN)/python -m integration.demo
 
 bench: $(INSTALLED) ## measure bxhealth beside docker buildx inspect; needs root
-	$(BIN)/python -m integration.bench
+	$(BIN)/python -m integration.bench $(WRITE)
+
+bench-exporter: $(INSTALLED) ## measure the exporter: scrapes, CPU beside blackbox_exporter, memory; 10 minutes
+	$(BIN)/python -m integration.bench_exporter
+
+screenshot: $(INSTALLED) ## take the picture of the exporter's page anew
+	$(BIN)/python -m integration.screenshot
 
 proto: $(INSTALLED) ## make BuildKit's messages from control.proto
 	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. bxhealth/buildkit/control.proto

@@ -31,6 +31,7 @@ from bxhealth.deadline import Cancellation, Deadline
 from bxhealth.docker_config import DockerConfig
 from bxhealth.errors import Cancelled, NodeFailure, StoreError
 from bxhealth.model import Cause, CheckResult, Status
+from bxhealth.reporters.escape import printable
 
 log = logging.getLogger(__name__)
 
@@ -180,16 +181,20 @@ def _get(
     try:
         request = urllib.request.Request(url, data, dict(headers))
         opener = urllib.request.build_opener(_NoRedirect)
-        with opener.open(request, timeout=max(deadline.remaining(), 0.001)) as response:
-            return response.status, response.headers, response.read(_MAX_BODY_BYTES)
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.headers, error.read(_MAX_BODY_BYTES)
+        try:
+            with opener.open(request, timeout=max(deadline.remaining(), 0.001)) as response:
+                return response.status, response.headers, response.read(_MAX_BODY_BYTES)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.headers, error.read(_MAX_BODY_BYTES)
     except urllib.error.URLError as error:
         seen = getattr(error.reason, "strerror", None) or str(error.reason)
-        raise NodeFailure(Cause.REGISTRY_UNREACHABLE, f"asking {host}: {seen}") from None
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        raise NodeFailure(Cause.REGISTRY_UNREACHABLE, f"asking {host}: {error}") from None
+    except OSError as error:
+        seen = error.strerror or str(error)
+    except (ValueError, http.client.HTTPException):
+        # not quoted: it may repeat a token, and holds whatever was answered
+        seen = "what it answers, or wants to be asked, is not HTTP"
+    raise NodeFailure(Cause.REGISTRY_UNREACHABLE, f"asking {host}: {printable(seen)}")
 
 
 def _is_loopback(host: str) -> bool:

@@ -31,7 +31,9 @@ def check(
     )
     with _asking_registries(store.docker, options) as registries:
         outcome = checker.run(builders, cancellation)
-        client = registries(outcome.interrupted)
+        # a node without a report is one that another thread has called off
+        called_off = outcome.interrupted or not all(outcome.reports.values())
+        client = registries(called_off)
     return (
         [_judge(outcome, i, builder, options) for i, builder in enumerate(builders)],
         client,

@@ -86,7 +86,7 @@ class DockerContainerLink:
 
     def _unless_it_crashed(self, failure: NodeFailure, before: Container) -> NodeFailure:
         """The failure of an exec that got no answer, or the container's own if it ended meanwhile."""
-        if failure.cause is Cause.DAEMON_UNRESPONSIVE and self._exec:
+        if failure.cause is Cause.DAEMON_UNRESPONSIVE:
             with contextlib.suppress(BxhealthError, EngineError):
                 after = self._engine.container(self._name, Deadline(_DIAGNOSE_SECONDS))
                 if after and after.finished_at != before.finished_at:
