@@ -29,6 +29,7 @@ _GATHER_SECONDS = 3.0
 _JOIN_SECONDS = 0.2
 """How long threads that have given their last answer may take to end."""
 _WATCH_SECONDS = 0.3
+_GLANCE_SECONDS = 0.2
 _LAST_LOOK_SECONDS = 1.0
 _MAX_BACKOFF_SECONDS = 60.0
 _MAX_DOUBLINGS = 32
@@ -325,10 +326,15 @@ class _Run:
         return policy.is_decided(last.builder, reports, self._options.judging, len(last.builder.nodes) - asked)
 
     def _next(self, seconds: float) -> _Answer | None:
-        try:
-            return self._answers.get(timeout=None if seconds == float("inf") else seconds)
-        except queue.Empty:
-            return None
+        """The next answer; None if there is none within so many seconds."""
+        ends = Deadline(seconds)
+        while True:
+            try:
+                # in short waits: one that begins just after a signal came is not woken by it
+                return self._answers.get(timeout=min(ends.remaining(), _GLANCE_SECONDS))
+            except queue.Empty:
+                if ends.expired:
+                    return None
 
     def _gather(self, outcome: Outcome, status: Status, cause: Cause | None, message: str) -> None:
         """Give the threads the time to clean up, and report for those nodes that were not finished."""
