@@ -100,16 +100,17 @@ class Checker:
         Every node has a report then; those that were not finished say so, but for a run that was called off from
         another thread by its own `cancellation`: it has none for them.
         """
-        own = None if cancellation else Cancellation()
+        is_own = cancellation is None
+        cancellation = cancellation or Cancellation()
         tasks = [
             _Task(i, j, builder, node) for i, builder in enumerate(builders) for j, node in enumerate(builder.nodes)
         ]
-        run = _Run(self, tasks, cancellation or own or Cancellation())
+        run = _Run(self, tasks, cancellation)
         try:
             return run.finish()
         finally:
-            if run.stop() and own:
-                own.close()
+            if run.stop() and is_own:
+                cancellation.close()
 
     def check_node(self, builder: Builder, node: Node, cancellation: Cancellation) -> Sequence[NodeReport]:
         """Ask one node, as often as `--retries` allows; one report, or one for each replica it stands for.

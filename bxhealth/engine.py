@@ -42,6 +42,11 @@ class EngineError(Exception):
         self.message = message
         super().__init__(f"{message} (HTTP {status})")
 
+    @property
+    def is_denial(self) -> bool:
+        """Whether the engine, or an authorization plugin of it, refuses this user."""
+        return self.status in (http.client.UNAUTHORIZED, http.client.FORBIDDEN)
+
 
 @dataclass(frozen=True)
 class Container:

@@ -105,12 +105,14 @@ def judge(builder: Builder, nodes: Sequence[NodeReport], judging: Judging) -> Bu
     error = "; ".join(f"node {node.name}: {node.unasked}" for node in nodes if node.unasked) or None
     platforms = platforms_of(builder, nodes, judging)
     failed = bool(error) or fails(platforms, nodes, judging)
-    flawed = any(node.status not in (Status.HEALTHY, Status.WARNING) for node in nodes) or _warns(nodes)
-    verdict = Verdict.UNHEALTHY if failed or (flawed and judging.strict) else Verdict.DEGRADED if flawed else None
+    flawed = _is_flawed(nodes)
+    verdict = Verdict.DEGRADED if flawed else Verdict.HEALTHY
+    if failed or (flawed and judging.strict):
+        verdict = Verdict.UNHEALTHY
     return BuilderReport(
         builder.name,
         builder.driver,
-        verdict or Verdict.HEALTHY,
+        verdict,
         judging.policy,
         tuple(nodes),
         platforms,
@@ -139,7 +141,7 @@ def fails(
 
 def is_decided(builder: Builder, nodes: Sequence[NodeReport], judging: Judging, unfinished: int) -> bool:
     """Whether these reports settle that the builder is unhealthy, whatever `unfinished` further nodes answer."""
-    if judging.strict and any(node.status is not Status.HEALTHY for node in nodes):
+    if judging.strict and _is_flawed(nodes):
         return True
     return fails(platforms_of(builder, nodes, judging), nodes, judging, unfinished)
 
@@ -163,5 +165,5 @@ def _is_usable(node: NodeReport) -> bool:
     return node.status in (Status.HEALTHY, Status.WARNING)
 
 
-def _warns(nodes: Iterable[NodeReport]) -> bool:
-    return any(node.status is Status.WARNING for node in nodes)
+def _is_flawed(nodes: Iterable[NodeReport]) -> bool:
+    return any(node.status is not Status.HEALTHY for node in nodes)

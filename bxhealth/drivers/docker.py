@@ -6,7 +6,6 @@ As in buildx's `driver/docker/driver.go`. There is nothing to start.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from http import HTTPStatus
 
 from bxhealth import transports
 from bxhealth.buildkit.client import ControlClient
@@ -41,9 +40,8 @@ class DockerLink:
         try:
             self._stream = self._engine.upgrade("/grpc", "h2c", deadline)
         except EngineError as error:
-            denied = error.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
             raise NodeFailure(
-                Cause.ENDPOINT_DENIED if denied else Cause.NOT_BUILDKIT,
+                Cause.ENDPOINT_DENIED if error.is_denial else Cause.NOT_BUILDKIT,
                 f"{self._node.endpoint} does not serve BuildKit at POST /grpc: {error}",
             ) from error
         control = ControlClient(self._stream)

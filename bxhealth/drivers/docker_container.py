@@ -191,11 +191,7 @@ class DockerContainerLink:
             raise self._refused(f"running `{command[0]}` in {self._name}", error) from error
 
     def _refused(self, doing: str, error: EngineError) -> NodeFailure:
-        cause = (
-            Cause.ENDPOINT_DENIED
-            if error.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
-            else Cause.DAEMON_UNRESPONSIVE
-        )
+        cause = Cause.ENDPOINT_DENIED if error.is_denial else Cause.DAEMON_UNRESPONSIVE
         return NodeFailure(cause, f"{doing}: the engine at {self._node.endpoint} says: {error}")
 
     def _down(self, cause: Cause, container: Container) -> NodeFailure:
