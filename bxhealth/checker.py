@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from bxhealth import policy
+from bxhealth import interrupts, policy
 from bxhealth.buildx import Buildx, last_words
 from bxhealth.checks.interface import Check, Probe
 from bxhealth.deadline import Cancellation, Deadline
@@ -275,37 +275,46 @@ class _Run:
         self._cancellation = cancellation
         self._threads: list[threading.Thread] = []
         self._waiting: queue.SimpleQueue[_Task] = queue.SimpleQueue()
-        self._answers: queue.SimpleQueue[_Answer] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[_Answer | None] = queue.SimpleQueue()
+        """None only wakes who waits."""
+        self._interrupted = False
         for task in tasks:
             self._waiting.put(task)
 
     def finish(self) -> Outcome:
-        """Let the threads work until all is answered or there is a reason to stop, and collect."""
+        """Let the threads work until all is answered or there is a reason to stop, and collect.
+
+        A second SIGINT or SIGTERM raises `KeyboardInterrupt`.
+        """
+        with interrupts.told(self._interrupt):
+            return self._finish()
+
+    def _finish(self) -> Outcome:
         outcome = Outcome()
         limits = self._options.limits
         stopped: tuple[Status, Cause | None, str] | None = None
         deadline = Deadline(limits.deadline if limits.deadline is not None else float("inf"))
-        try:
-            for number in range(min(limits.concurrency, len(self._tasks))):
-                self._threads.append(threading.Thread(target=self._work, name=f"node {number}", daemon=True))
-                self._threads[-1].start()
-            while len(outcome.reports) < len(self._tasks):
-                answer = self._next(deadline.remaining())
-                if answer is None:
-                    seen = f"not finished when the deadline of {deadline.seconds:.3g} s was over"
-                    stopped = (Status.UNHEALTHY, Cause.DEADLINE_EXCEEDED, seen)
-                    break
-                self._note(outcome, answer)
-                if self._options.fail_fast and self._is_decided(outcome, answer.task):
-                    seen = f"not finished, since {answer.task.node.name} has decided the verdict (--fail-fast)"
-                    stopped = (Status.SKIPPED, None, seen)
-                    break
-        except KeyboardInterrupt:
-            outcome.interrupted = True
-            stopped = (Status.SKIPPED, None, "not finished when the run was interrupted")
+        for number in range(min(limits.concurrency, len(self._tasks))):
+            self._threads.append(threading.Thread(target=self._work, name=f"node {number}", daemon=True))
+            self._threads[-1].start()
+        while len(outcome.reports) < len(self._tasks):
+            answer = self._next(deadline, heed_interrupt=True)
+            if self._interrupted:
+                stopped = (Status.SKIPPED, None, "not finished when the run was interrupted")
+                break
+            if answer is None:
+                seen = f"not finished when the deadline of {deadline.seconds:.3g} s was over"
+                stopped = (Status.UNHEALTHY, Cause.DEADLINE_EXCEEDED, seen)
+                break
+            self._note(outcome, answer)
+            if self._options.fail_fast and self._is_decided(outcome, answer.task):
+                seen = f"not finished, since {answer.task.node.name} has decided the verdict (--fail-fast)"
+                stopped = (Status.SKIPPED, None, seen)
+                break
         self._cancellation.cancel()
         if stopped:
             self._gather(outcome, *stopped)
+        outcome.interrupted = self._interrupted
         return outcome
 
     def stop(self) -> bool:
@@ -326,22 +335,30 @@ class _Run:
         asked = sum(index == last.builder_index for index, _ in outcome.reports)
         return policy.is_decided(last.builder, reports, self._options.judging, len(last.builder.nodes) - asked)
 
-    def _next(self, seconds: float) -> _Answer | None:
-        """The next answer; None if there is none within so many seconds."""
-        ends = Deadline(seconds)
-        while True:
+    def _interrupt(self) -> None:
+        """In a signal handler: SimpleQueue.put may be called in the middle of anything, its own `get` included."""
+        self._interrupted = True
+        self._answers.put(None)
+
+    def _next(self, deadline: Deadline, *, heed_interrupt: bool) -> _Answer | None:
+        """The next answer; None if there is none until the deadline, or the interrupt that is to be heeded."""
+        while not (heed_interrupt and self._interrupted):
             try:
                 # in short waits: one that begins just after a signal came is not woken by it
-                return self._answers.get(timeout=min(ends.remaining(), _GLANCE_SECONDS))
+                answer = self._answers.get(timeout=min(deadline.remaining(), _GLANCE_SECONDS))
             except queue.Empty:
-                if ends.expired:
+                if deadline.expired:
                     return None
+            else:
+                if answer is not None:
+                    return answer
+        return None
 
     def _gather(self, outcome: Outcome, status: Status, cause: Cause | None, message: str) -> None:
         """Give the threads the time to clean up, and report for those nodes that were not finished."""
         late = Deadline(_GATHER_SECONDS)
         answered: set[tuple[int, int]] = set(outcome.reports)
-        while len(answered) < len(self._tasks) and (answer := self._next(late.remaining())):
+        while len(answered) < len(self._tasks) and (answer := self._next(late, heed_interrupt=False)):
             answered.add((answer.task.builder_index, answer.task.node_index))
             if answer.reports:
                 self._note(outcome, answer)

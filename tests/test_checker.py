@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -520,10 +521,11 @@ class TestTheEnd:
         reports = _reports(_run(scripts, Options(Limits(concurrency=1))))
         assert [report.status for report in reports.values()].count(Status.HEALTHY) == 4
 
-    def test_an_interrupt_keeps_what_was_learnt(self) -> None:
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_an_interrupt_keeps_what_was_learnt(self, number: signal.Signals) -> None:
         def interrupt(node: Node) -> None:
             if node.name == "n1":
-                raise KeyboardInterrupt
+                signal.raise_signal(number)
 
         scripts = {"n1": Script([reached("n1")]), "n2": Script([_until_called_off])}
         begun = time.monotonic()
@@ -534,3 +536,44 @@ class TestTheEnd:
         assert reports["n1"].status is Status.HEALTHY
         assert reports["n2"].status is Status.SKIPPED
         assert "interrupted" in reports["n2"].message
+
+    def test_an_interrupt_that_comes_with_an_answer_loses_none(self) -> None:
+        """The first answer raises the signal while it is taken; that of the second one is there by then."""
+        answered = threading.Event()
+
+        def second(_: Deadline) -> Outcomes:
+            answered.set()
+            return reached("n2")
+
+        def interrupt(node: Node) -> None:
+            if node.name == "n1":
+                assert answered.wait(_LONG)
+                signal.raise_signal(signal.SIGINT)
+
+        scripts = {"n1": Script([reached("n1")]), "n2": Script([second])}
+        outcome = _run(scripts, Options(Limits(probe_timeout=_LONG)), observer=Listener(interrupt))
+        assert outcome.interrupted
+        assert {report.status for report in _reports(outcome).values()} == {Status.HEALTHY}
+
+    def test_a_second_interrupt_waits_for_nothing(self) -> None:
+        def interrupt(node: Node) -> None:
+            if node.name == "n1":
+                signal.raise_signal(signal.SIGINT)
+                signal.raise_signal(signal.SIGINT)
+
+        scripts = {"n1": Script([reached("n1")]), "n2": Script([_until_called_off])}
+        handler = signal.getsignal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            _run(scripts, Options(Limits(probe_timeout=_LONG)), observer=Listener(interrupt))
+        assert signal.getsignal(signal.SIGINT) is handler
+
+    def test_an_ignored_signal_stays_ignored(self) -> None:
+        """As `nohup` and a shell's `&` have it."""
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            scripts = {"n1": Script([reached("n1")])}
+            outcome = _run(scripts, observer=Listener(lambda _: signal.raise_signal(signal.SIGINT)))
+            assert not outcome.interrupted
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        finally:
+            signal.signal(signal.SIGINT, before)
