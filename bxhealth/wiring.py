@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from bxhealth import drivers, policy
+from bxhealth.buildkit.client import ControlClient
 from bxhealth.buildx import Buildx
 from bxhealth.checker import Checker, Observer, Outcome
 from bxhealth.checks import CHECKS
 from bxhealth.deadline import Cancellation
 from bxhealth.docker_config import DockerConfig
-from bxhealth.model import Builder, BuilderReport, CheckResult
+from bxhealth.drivers.interface import Link
+from bxhealth.model import Builder, BuilderReport, CheckResult, Node
 from bxhealth.options import Options
 from bxhealth.store import Store
 
@@ -26,9 +29,12 @@ def check(
 ) -> tuple[list[BuilderReport], list[CheckResult], bool]:
     """The builders' reports, the results of what is asked of the client, and whether the run was interrupted."""
     buildx = Buildx()
-    checker = Checker(
-        options, lambda builder, node: drivers.link(builder, node, store.docker, buildx), CHECKS, buildx, observer
-    )
+    make_control = partial(ControlClient, sizing=options.min_free_disk is not None)
+
+    def link(builder: Builder, node: Node) -> Link:
+        return drivers.link(builder, node, store.docker, buildx, make_control)
+
+    checker = Checker(options, link, CHECKS, buildx, observer)
     with _asking_registries(store.docker, options) as registries:
         outcome = checker.run(builders, cancellation)
         # a node without a report is one that another thread has called off

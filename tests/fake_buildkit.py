@@ -36,6 +36,9 @@ class Reply:
     trailers: Headers | None = (("grpc-status", "0"),)
     reset: ErrorCodes | None = None
     go_away: ErrorCodes | None = None
+    """Instead of an answer, the end of the connection."""
+    leaves: bool = False
+    """Whether the connection ends after this answer."""
 
     @staticmethod
     def of(message: pb.ListWorkersResponse | pb.InfoResponse | pb.DiskUsageResponse) -> Reply:
@@ -138,6 +141,8 @@ class Session:
             self._h2.end_stream(stream)
         else:
             self._h2.send_headers(stream, list(reply.trailers), end_stream=True)
+        if reply.leaves:
+            self._h2.close_connection()
 
 
 class MemoryStream:
@@ -145,10 +150,13 @@ class MemoryStream:
 
     def __init__(self, buildkit: FakeBuildkit, sizes: Sequence[int] = (65536,)) -> None:
         self.peer = "tcp://buildkit.example:1234"
+        self._buildkit = buildkit
         self._session = Session(buildkit)
         self._arrived = bytearray(self._session.feed(b""))
         self._sizes = list(sizes)
         self._turn = 0
+        self.first_write_calls: int | None = None
+        """How many calls the client's first write has asked for."""
 
     def recv(self, size: int, deadline: Deadline) -> bytes:
         assert self._arrived, "the client waits, and the server has nothing more to say"
@@ -162,6 +170,8 @@ class MemoryStream:
     def sendall(self, data: bytes, deadline: Deadline) -> None:  # noqa: ARG002
         if data:
             self._arrived += self._session.feed(data)
+            if self.first_write_calls is None:
+                self.first_write_calls = len(self._buildkit.calls)
 
     def close(self) -> None:
         self._arrived.clear()

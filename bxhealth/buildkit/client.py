@@ -20,6 +20,16 @@ _SERVICE = "/moby.buildkit.v1.Control/"
 
 
 @dataclass(frozen=True)
+class Identity:
+    """What a BuildKit says of itself."""
+
+    workers: tuple[Worker, ...]
+    """None where BuildKit answers and has none."""
+    version: str | None
+    """BuildKit's own version, such as `v0.21.0`; None where it is too old (before v0.11) to tell."""
+
+
+@dataclass(frozen=True)
 class DiskUsage:
     """The size of a node's build cache in bytes, and how much of it could be pruned."""
 
@@ -30,29 +40,41 @@ class DiskUsage:
 class ControlClient:
     """BuildKit over gRPC. Every method raises `NodeFailure` and `Cancelled`."""
 
-    def __init__(self, stream: Stream, authority: str = "localhost") -> None:
+    def __init__(self, stream: Stream, authority: str = "localhost", *, sizing: bool = False) -> None:
+        """A client that has not sent anything.
+
+        Args:
+            stream: the way to BuildKit.
+            authority: the server's name.
+            sizing: whether `disk_usage` will be called, so that it is asked for along with the rest.
+        """
         self._connection = GrpcConnection(stream, authority)
         self._peer = stream.peer
+        self._sizing = sizing
+        self._sized: int | None = None
 
-    def workers(self, deadline: Deadline) -> tuple[Worker, ...]:
-        """The workers; none where BuildKit answers and has none."""
-        answer = self._call("ListWorkers", pb.ListWorkersRequest(), pb.ListWorkersResponse(), deadline)
-        return tuple(
-            Worker(
-                record.ID,
-                platforms.unique(platforms.normalise(p.OS, p.Architecture, p.Variant) for p in record.platforms),
-                dict(record.Labels),
-            )
-            for record in answer.record
-        )
-
-    def version(self, deadline: Deadline) -> str | None:
-        """BuildKit's own version, such as `v0.21.0`; None where it is too old (before v0.11) to tell."""
+    def identify(self, deadline: Deadline) -> Identity:
+        """The workers and the version, asked for in one write: every round trip costs a node's thread a wait."""
+        listing = self._begin("ListWorkers", pb.ListWorkersRequest())
+        informing = self._begin("Info", pb.InfoRequest())
+        if self._sizing:
+            self._sized = self._begin("DiskUsage", pb.DiskUsageRequest())
+        workers = self._finish("ListWorkers", listing, pb.ListWorkersResponse(), deadline)
         try:
-            answer = self._call("Info", pb.InfoRequest(), pb.InfoResponse(), deadline)
+            info = self._finish("Info", informing, pb.InfoResponse(), deadline)
         except Unimplemented:
-            return None
-        return answer.buildkitVersion.version or None
+            info = pb.InfoResponse()
+        return Identity(
+            tuple(
+                Worker(
+                    record.ID,
+                    platforms.unique(platforms.normalise(p.OS, p.Architecture, p.Variant) for p in record.platforms),
+                    dict(record.Labels),
+                )
+                for record in workers.record
+            ),
+            info.buildkitVersion.version or None,
+        )
 
     def disk_usage(self, deadline: Deadline) -> DiskUsage:
         """The size of the cache; as in buildx's `commands/diskusage.go` (`printSummary`), what is in use stays.
@@ -61,7 +83,8 @@ class ControlClient:
             Unavailable: it cannot be known, with the reason.
         """
         try:
-            answer = self._call("DiskUsage", pb.DiskUsageRequest(), pb.DiskUsageResponse(), deadline)
+            call, self._sized = self._sized or self._begin("DiskUsage", pb.DiskUsageRequest()), None
+            answer = self._finish("DiskUsage", call, pb.DiskUsageResponse(), deadline)
         except MessageTooLarge:
             raise Unavailable("the list of cache records is larger than 64 MiB") from None
         except Unimplemented:
@@ -71,10 +94,12 @@ class ControlClient:
             sum(max(record.Size, 0) for record in answer.record if not record.InUse),
         )
 
-    def _call(self, method: str, request: Message, answer: _Answer, deadline: Deadline) -> _Answer:
+    def _begin(self, method: str, request: Message) -> int:
+        return self._connection.begin(_SERVICE + method, request.SerializeToString())
+
+    def _finish(self, method: str, call: int, answer: _Answer, deadline: Deadline) -> _Answer:
         try:
-            content = self._connection.unary(_SERVICE + method, request.SerializeToString(), deadline)
-            answer.ParseFromString(content)
+            answer.ParseFromString(self._connection.finish(call, deadline))
         except GrpcError as error:
             if error.code == UNIMPLEMENTED and method != "ListWorkers":
                 raise Unimplemented from error

@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bxhealth import transports
-from bxhealth.buildkit.client import ControlClient
 from bxhealth.deadline import Deadline
 from bxhealth.docker_config import DockerConfig
-from bxhealth.drivers.interface import Reached
+from bxhealth.drivers.interface import MakeControl, Reached
 from bxhealth.engine import Engine, EngineError
 from bxhealth.errors import NodeFailure
 from bxhealth.model import Cause, Node
@@ -22,9 +21,10 @@ from bxhealth.transports.tls import TlsStream
 class DockerLink:
     """See `interface.Link`."""
 
-    def __init__(self, node: Node, config: DockerConfig) -> None:
+    def __init__(self, node: Node, config: DockerConfig, make_control: MakeControl) -> None:
         self._node = node
         self._config = config
+        self._make_control = make_control
         self._engine: Engine | None = None
         self._stream: Stream | None = None
 
@@ -44,9 +44,10 @@ class DockerLink:
                 Cause.ENDPOINT_DENIED if error.is_denial else Cause.NOT_BUILDKIT,
                 f"{self._node.endpoint} does not serve BuildKit at POST /grpc: {error}",
             ) from error
-        control = ControlClient(self._stream)
+        control = self._make_control(self._stream, "localhost")
         certificate = dialled[-1].certificate if isinstance(dialled[-1], TlsStream) else None
-        return [Reached(self._node.name, control.workers(deadline), control.version(deadline), control, certificate)]
+        identity = control.identify(deadline)
+        return [Reached(self._node.name, identity.workers, identity.version, control, certificate)]
 
     def is_doomed(self, deadline: Deadline) -> bool:  # noqa: ARG002
         """Never: there is nothing to start."""

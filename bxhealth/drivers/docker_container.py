@@ -10,10 +10,9 @@ from collections.abc import Sequence
 from http import HTTPStatus
 
 from bxhealth import transports
-from bxhealth.buildkit.client import ControlClient
 from bxhealth.deadline import Deadline
 from bxhealth.docker_config import DockerConfig
-from bxhealth.drivers.interface import Reached
+from bxhealth.drivers.interface import MakeControl, Reached
 from bxhealth.engine import Container, Engine, EngineError, ExecOutput, ExecStream
 from bxhealth.errors import BxhealthError, NodeFailure
 from bxhealth.model import Cause, Node
@@ -35,9 +34,10 @@ _DIAGNOSE_SECONDS = 2.0
 class DockerContainerLink:
     """See `interface.Link`."""
 
-    def __init__(self, node: Node, config: DockerConfig) -> None:
+    def __init__(self, node: Node, config: DockerConfig, make_control: MakeControl) -> None:
         self._node = node
         self._config = config
+        self._make_control = make_control
         self._name = f"buildx_buildkit_{node.name}"
         self._engine = Engine(self._dial)
         self._exec: ExecStream | None = None
@@ -151,9 +151,9 @@ class DockerContainerLink:
             passing = error.status in (HTTPStatus.CONFLICT, HTTPStatus.INTERNAL_SERVER_ERROR)
             raise _NotReady(failure) if passing else failure from error
         certificate = self._dialled.certificate if isinstance(self._dialled, TlsStream) else None
-        control = ControlClient(self._exec)
+        control = self._make_control(self._exec, "localhost")
         try:
-            workers = control.workers(deadline)
+            identity = control.identify(deadline)
         except NodeFailure as failure:
             if failure.cause is Cause.ENDPOINT_REFUSED:
                 raise _NotReady(self._silent(self._exec)) from failure
@@ -163,12 +163,11 @@ class DockerContainerLink:
                 self._exec = None
                 raise _NotReady(failure) from failure
             raise
-        version = control.version(deadline)
         self._answered = True
         return Reached(
             self._node.name,
-            workers,
-            version,
+            identity.workers,
+            identity.version,
             control,
             certificate,
             self._run_inside,

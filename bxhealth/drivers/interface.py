@@ -12,7 +12,11 @@ from bxhealth.deadline import Deadline
 from bxhealth.engine import ExecOutput
 from bxhealth.errors import NodeFailure
 from bxhealth.model import Worker
+from bxhealth.transports.stream import Stream
 from bxhealth.transports.tls import PeerCertificate
+
+MakeControl = Callable[[Stream, str], ControlClient]
+"""Makes the client of the BuildKit at the other end of a stream; the text is the server's name."""
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from bxhealth import transports
-from bxhealth.buildkit.client import ControlClient
 from bxhealth.deadline import Deadline
 from bxhealth.docker_config import DockerEndpoint, TlsMaterial
-from bxhealth.drivers.interface import Reached
+from bxhealth.drivers.interface import MakeControl, Reached
 from bxhealth.errors import NodeFailure
 from bxhealth.model import Cause, Node
 from bxhealth.transports import tls
@@ -27,8 +26,9 @@ _TLS_OPTIONS = ("servername", "cacert", "cert", "key")
 class RemoteLink:
     """See `interface.Link`."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, make_control: MakeControl) -> None:
         self._node = node
+        self._make_control = make_control
         self._stream: Stream | None = None
 
     @staticmethod
@@ -45,16 +45,16 @@ class RemoteLink:
         if isinstance(self._stream, tls.TlsStream):
             self._stream.hear_first(deadline.at_most(_FIRST_WORD_SECONDS))
             certificate = self._stream.certificate
-        control = ControlClient(self._stream, tls.server_name(endpoint))
+        control = self._make_control(self._stream, tls.server_name(endpoint))
         try:
-            workers = control.workers(deadline)
+            identity = control.identify(deadline)
         except NodeFailure as failure:
             if failure.cause is not Cause.ENDPOINT_REFUSED or endpoint.tls or not endpoint.host.startswith("tcp:"):
                 raise
             # grpc-go closes the connection of a client that speaks no TLS where it wants that
             seen = f"{failure.message}; it may want TLS, and the node has no driver option cacert"
             raise NodeFailure(failure.cause, seen) from failure
-        return [Reached(self._node.name, workers, control.version(deadline), control, certificate)]
+        return [Reached(self._node.name, identity.workers, identity.version, control, certificate)]
 
     def is_doomed(self, deadline: Deadline) -> bool:  # noqa: ARG002
         """Never: there is nothing to start."""

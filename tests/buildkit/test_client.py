@@ -21,7 +21,7 @@ def _client(**replies: Reply) -> ControlClient:
 
 def test_workers_have_their_platforms_once_in_order_and_in_one_spelling() -> None:
     client = _client(ListWorkers=workers("linux/arm64/v8", "linux/amd64", "linux/arm64", "linux/arm/v7"))
-    (worker,) = client.workers(Deadline(_LONG))
+    (worker,) = client.identify(Deadline(_LONG)).workers
     assert worker.id == "w1"
     assert worker.platforms == ("linux/arm64", "linux/amd64", "linux/arm/v7")
 
@@ -30,13 +30,13 @@ def test_workers_have_their_labels() -> None:
     message = pb.ListWorkersResponse()
     message.record.add(ID="a", Labels={"org.mobyproject.buildkit.worker.executor": "oci"})
     message.record.add(ID="b")
-    first, second = _client(ListWorkers=Reply.of(message)).workers(Deadline(_LONG))
+    first, second = _client(ListWorkers=Reply.of(message)).identify(Deadline(_LONG)).workers
     assert first.labels == {"org.mobyproject.buildkit.worker.executor": "oci"}
     assert (second.id, second.platforms) == ("b", ())
 
 
 def test_no_workers() -> None:
-    assert _client(ListWorkers=workers()).workers(Deadline(_LONG)) == ()
+    assert _client(ListWorkers=workers()).identify(Deadline(_LONG)).workers == ()
 
 
 def test_fields_that_a_newer_buildkit_adds_are_passed_over() -> None:
@@ -44,7 +44,7 @@ def test_fields_that_a_newer_buildkit_adds_are_passed_over() -> None:
     message.record.add(ID="a")
     unknown = b"\x9a\x06\x03new"  # field 99, three bytes
     client = _client(ListWorkers=Reply(framed(message.SerializeToString() + unknown)))
-    assert [worker.id for worker in client.workers(Deadline(_LONG))] == ["a"]
+    assert [worker.id for worker in client.identify(Deadline(_LONG)).workers] == ["a"]
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_fields_that_a_newer_buildkit_adds_are_passed_over() -> None:
 )
 def test_an_error_becomes_a_cause(code: int, cause: Cause) -> None:
     with pytest.raises(NodeFailure) as failed:
-        _client(ListWorkers=Reply.error(code, "its own words")).workers(Deadline(_LONG))
+        _client(ListWorkers=Reply.error(code, "its own words")).identify(Deadline(_LONG))
     assert failed.value.cause is cause
     assert "its own words" in failed.value.message
     assert "tcp://buildkit.example:1234" in failed.value.message
@@ -70,7 +70,7 @@ def test_an_error_becomes_a_cause(code: int, cause: Cause) -> None:
 @pytest.mark.parametrize("message", [b"\xff\xff\xff\xff", b"\x0a\x7fcut", b"<html>"])
 def test_an_answer_that_is_not_buildkit_s(message: bytes) -> None:
     with pytest.raises(NodeFailure) as failed:
-        _client(ListWorkers=Reply(framed(message))).workers(Deadline(_LONG))
+        _client(ListWorkers=Reply(framed(message))).identify(Deadline(_LONG))
     assert failed.value.cause is Cause.NOT_BUILDKIT
 
 
@@ -80,12 +80,12 @@ def test_an_answer_that_is_not_buildkit_s(message: bytes) -> None:
     ids=["told", "empty", "not-told", "before-v0.11"],
 )
 def test_version(reply: Reply, version: str | None) -> None:
-    assert _client(Info=reply).version(Deadline(_LONG)) == version
+    assert _client(ListWorkers=workers(), Info=reply).identify(Deadline(_LONG)).version == version
 
 
 def test_a_version_that_fails_otherwise_is_a_failure() -> None:
     with pytest.raises(NodeFailure) as failed:
-        _client(Info=Reply.error(14)).version(Deadline(_LONG))
+        _client(ListWorkers=workers(), Info=Reply.error(14)).identify(Deadline(_LONG))
     assert failed.value.cause is Cause.DAEMON_UNRESPONSIVE
 
 
@@ -126,10 +126,10 @@ def test_disk_usage_past_the_limit_is_unavailable_and_the_connection_lives_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(grpc, "_MAX_MESSAGE_BYTES", 2**20)
-    client = _client(DiskUsage=Reply(framed(bytes(2**21))), Info=info("v0.21.0"))
+    client = _client(DiskUsage=Reply(framed(bytes(2**21))), ListWorkers=workers(), Info=info("v0.21.0"))
     with pytest.raises(Unavailable, match="larger"):
         client.disk_usage(Deadline(_LONG))
-    assert client.version(Deadline(_LONG)) == "v0.21.0"
+    assert client.identify(Deadline(_LONG)).version == "v0.21.0"
 
 
 def test_disk_usage_that_is_not_known_is_unavailable() -> None:
@@ -137,9 +137,23 @@ def test_disk_usage_that_is_not_known_is_unavailable() -> None:
         _client(DiskUsage=UNIMPLEMENTED).disk_usage(Deadline(_LONG))
 
 
+@pytest.mark.parametrize("sizing", [True, False])
+def test_the_disk_usage_goes_along_where_it_will_be_asked_for(sizing: bool) -> None:
+    usage = Reply.of(pb.DiskUsageResponse(record=[pb.UsageRecord(Size=5)]))
+    buildkit = FakeBuildkit({"ListWorkers": workers(), "Info": info("v0.21.0"), "DiskUsage": usage})
+    stream = MemoryStream(buildkit)
+    client = ControlClient(stream, sizing=sizing)
+    assert client.identify(Deadline(_LONG)).version == "v0.21.0"
+    assert stream.first_write_calls == (3 if sizing else 2)
+    assert ("DiskUsage" in buildkit.calls) is sizing
+    for asked in (1, 2):
+        assert client.disk_usage(Deadline(_LONG)) == DiskUsage(5, 5)
+        assert buildkit.calls.count("DiskUsage") == asked
+
+
 def test_the_authority_is_the_name_of_the_server() -> None:
     buildkit = healthy()
-    ControlClient(MemoryStream(buildkit), "buildkit.example").workers(Deadline(_LONG))
+    ControlClient(MemoryStream(buildkit), "buildkit.example").identify(Deadline(_LONG))
     assert buildkit.requests[0][":authority"] == "buildkit.example"
 
 

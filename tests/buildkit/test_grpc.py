@@ -25,11 +25,16 @@ from tests.loopback import Handler, closing, dripping, saying, silent
 _LONG = 30.0
 _SLACK = 5.0
 METHOD = SERVICE + "Info"
+_TWO = (("ListWorkers", b"workers"), ("Info", b"info"))
+
+
+def _unary(connection: GrpcConnection, path: str = METHOD, seconds: float = _LONG) -> bytes:
+    return connection.finish(connection.begin(path, b""), Deadline(seconds))
 
 
 def _call(reply: Reply, sizes: Sequence[int] = (65536,)) -> bytes:
     stream = MemoryStream(FakeBuildkit({"Info": reply}), sizes)
-    return GrpcConnection(stream, "localhost").unary(METHOD, b"", Deadline(_LONG))
+    return _unary(GrpcConnection(stream, "localhost"))
 
 
 def _dial(serve: Serve, handler: Handler) -> GrpcConnection:
@@ -59,15 +64,51 @@ def test_calls_one_after_the_other_on_one_connection() -> None:
     buildkit = FakeBuildkit({"Info": Reply(framed(b"info")), "ListWorkers": Reply.error(5, "gone")})
     connection = GrpcConnection(MemoryStream(buildkit), "localhost")
     for _ in range(3):
-        assert connection.unary(METHOD, b"", Deadline(_LONG)) == b"info"
+        assert _unary(connection) == b"info"
         with pytest.raises(GrpcError):
-            connection.unary(SERVICE + "ListWorkers", b"", Deadline(_LONG))
+            _unary(connection, SERVICE + "ListWorkers")
     assert buildkit.calls == ["Info", "ListWorkers"] * 3
+
+
+@given(sizes=st.lists(st.integers(1, 50), min_size=1, max_size=6), second_first=st.booleans())
+def test_calls_begun_together_leave_in_one_write(sizes: list[int], second_first: bool) -> None:
+    buildkit = FakeBuildkit({name: Reply(framed(answer)) for name, answer in _TWO})
+    stream = MemoryStream(buildkit, sizes)
+    connection = GrpcConnection(stream, "localhost")
+    calls = [(connection.begin(SERVICE + name, b""), answer) for name, answer in _TWO]
+    for number, answer in reversed(calls) if second_first else calls:
+        assert connection.finish(number, Deadline(_LONG)) == answer
+    assert buildkit.calls == [name for name, _ in _TWO]
+    assert stream.first_write_calls == len(_TWO)
+
+
+def test_a_call_that_fails_leaves_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grpc, "_MAX_MESSAGE_BYTES", 1024 * 1024)
+    replies = {
+        "DiskUsage": Reply(framed(bytes(3 * 1024 * 1024))),
+        "ListWorkers": Reply(reset=ErrorCodes.INTERNAL_ERROR),
+        "Info": Reply(framed(b"info")),
+    }
+    connection = GrpcConnection(MemoryStream(FakeBuildkit(replies)), "localhost")
+    large, reset, info = (connection.begin(SERVICE + name, b"") for name in replies)
+    assert connection.finish(info, Deadline(_LONG)) == b"info"
+    with pytest.raises(GrpcError, match="reset"):
+        connection.finish(reset, Deadline(_LONG))
+    with pytest.raises(MessageTooLarge):
+        connection.finish(large, Deadline(_LONG))
+
+
+def test_a_call_after_the_server_said_good_bye_is_a_failure() -> None:
+    """RFC 9113, 6.8: a server that shuts down in peace sends GOAWAY with NO_ERROR, and finishes what it has."""
+    connection = GrpcConnection(MemoryStream(FakeBuildkit({"Info": Reply(framed(b"x"), leaves=True)})), "localhost")
+    assert _unary(connection) == b"x"
+    with pytest.raises(NodeFailure):
+        _unary(connection)
 
 
 def test_the_request_is_a_grpc_request() -> None:
     buildkit = FakeBuildkit({"Info": Reply(framed(b""))})
-    GrpcConnection(MemoryStream(buildkit), "buildkit.example").unary(METHOD, b"x", Deadline(_LONG))
+    _unary(GrpcConnection(MemoryStream(buildkit), "buildkit.example"))
     (headers,) = buildkit.requests
     assert headers[":method"] == "POST"
     assert headers[":path"] == METHOD
@@ -140,8 +181,8 @@ def test_a_limit_on_what_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     buildkit = FakeBuildkit({"DiskUsage": Reply(framed(bytes(3 * 1024 * 1024))), "Info": Reply(framed(b"info"))})
     connection = GrpcConnection(MemoryStream(buildkit), "localhost")
     with pytest.raises(MessageTooLarge):
-        connection.unary(SERVICE + "DiskUsage", b"", Deadline(_LONG))
-    assert connection.unary(METHOD, b"", Deadline(_LONG)) == b"info"
+        _unary(connection, SERVICE + "DiskUsage")
+    assert _unary(connection) == b"info"
 
 
 def test_a_reset_stream_is_an_error() -> None:
@@ -174,7 +215,7 @@ def test_an_answer_of_a_proxy(status: str, content: str, cause: Cause) -> None:
 def test_a_server_that_ends_the_connection_for_an_error(serve: Serve) -> None:
     buildkit = FakeBuildkit({"Info": Reply(go_away=ErrorCodes.HTTP_1_1_REQUIRED)})
     with pytest.raises(NodeFailure) as failed:
-        _dial(serve, buildkit).unary(METHOD, b"", Deadline(_LONG))
+        _unary(_dial(serve, buildkit))
     assert failed.value.cause is Cause.NOT_BUILDKIT
 
 
@@ -194,7 +235,7 @@ def test_a_server_that_ends_the_connection_for_an_error(serve: Serve) -> None:
 )
 def test_what_else_may_listen_there(serve: Serve, handler: Handler, cause: Cause, seen: str) -> None:
     with pytest.raises(NodeFailure) as failed:
-        _dial(serve, handler).unary(METHOD, b"", Deadline(1.0))
+        _unary(_dial(serve, handler), seconds=1.0)
     assert failed.value.cause is cause
     assert seen in failed.value.message
     assert failed.value.message.isprintable()
@@ -204,7 +245,7 @@ def test_a_silent_server_ends_at_the_deadline(serve: Serve) -> None:
     connection = _dial(serve, silent)
     begun = time.monotonic()
     with pytest.raises(NodeFailure) as failed:
-        connection.unary(METHOD, b"", Deadline(0.1))
+        _unary(connection, seconds=0.1)
     assert time.monotonic() - begun < _SLACK
     assert failed.value.cause is Cause.DAEMON_UNRESPONSIVE
 
@@ -216,6 +257,6 @@ def test_drops_of_an_answer_do_not_extend_the_deadline(serve: Serve) -> None:
     connection = _dial(serve, dripping(settings + ping * 1000, 0.02))
     begun = time.monotonic()
     with pytest.raises(NodeFailure) as failed:
-        connection.unary(METHOD, b"", Deadline(0.3))
+        _unary(connection, seconds=0.3)
     assert time.monotonic() - begun < _SLACK
     assert failed.value.cause is Cause.DAEMON_UNRESPONSIVE

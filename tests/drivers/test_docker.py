@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from bxhealth.buildkit.client import ControlClient
 from bxhealth.deadline import Deadline
 from bxhealth.docker_config import DockerConfig
 from bxhealth.drivers.docker import DockerLink
@@ -22,7 +23,7 @@ _LONG = 30.0
 
 
 def _link(tmp_path: Path, endpoint: str, **environ: str) -> DockerLink:
-    return DockerLink(Node("far", endpoint), DockerConfig({"HOME": str(tmp_path)} | environ))
+    return DockerLink(Node("far", endpoint), DockerConfig({"HOME": str(tmp_path)} | environ), ControlClient)
 
 
 def _failure(link: DockerLink, seconds: float = _LONG) -> NodeFailure:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from bxhealth.buildkit.client import ControlClient
 from bxhealth.deadline import Deadline
 from bxhealth.docker_config import DockerConfig
 from bxhealth.drivers.docker_container import DockerContainerLink
@@ -48,7 +49,7 @@ def link(engine: FakeEngine, serve: Serve, tmp_path: Path) -> DockerContainerLin
 
 def _link(endpoint: str, tmp_path: Path, **options: str) -> DockerContainerLink:
     node = Node("n1", endpoint, driver_opts=options)
-    return DockerContainerLink(node, DockerConfig({"HOME": str(tmp_path)}))
+    return DockerContainerLink(node, DockerConfig({"HOME": str(tmp_path)}), ControlClient)
 
 
 def _failure(link: DockerContainerLink, seconds: float = _LONG) -> NodeFailure:

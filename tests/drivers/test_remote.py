@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bxhealth.buildkit.client import ControlClient
 from bxhealth.deadline import Deadline
 from bxhealth.drivers.remote import RemoteLink
 from bxhealth.errors import NodeFailure
@@ -24,7 +25,7 @@ def _node(endpoint: str, **options: str) -> Node:
 
 
 def _failure(node: Node, seconds: float = _LONG) -> NodeFailure:
-    link = RemoteLink(node)
+    link = RemoteLink(node, ControlClient)
     with pytest.raises(NodeFailure) as failed:
         link.reach(Deadline(seconds))
     link.close()
@@ -37,7 +38,7 @@ def _failure(node: Node, seconds: float = _LONG) -> NodeFailure:
 def test_a_healthy_node(serve: Serve, tmp_path: Path, kind: str) -> None:
     buildkit = healthy("linux/amd64", "linux/arm64")
     server = serve(buildkit, tmp_path / "b.sock" if kind == "unix" else None)
-    link = RemoteLink(_node(server.host))
+    link = RemoteLink(_node(server.host), ControlClient)
     (reached,) = link.reach(Deadline(_LONG))
     assert (reached.name, reached.version) == ("n1", "v0.21.0")
     assert [worker.platforms for worker in reached.workers] == [("linux/amd64", "linux/arm64")]
@@ -85,7 +86,7 @@ class TestTls:
         server = serve(buildkit, tls=server_files.server_context(client_ca=authority.cert))
         options = {"cacert": str(authority.cert), "cert": str(client.cert), "key": str(client.key)}
         options |= {"servername": "buildkit.internal"} if with_name else {}
-        link = RemoteLink(_node(server.host, **options))
+        link = RemoteLink(_node(server.host, **options), ControlClient)
         (reached,) = link.reach(Deadline(_LONG))
         assert reached.certificate is not None
         assert reached.certificate.not_after == server_files.not_after
@@ -147,6 +148,6 @@ def test_what_needs_no_more_than_a_socket(endpoint: str, native: bool) -> None:
 
 
 def test_there_is_nothing_to_start() -> None:
-    link = RemoteLink(_node("tcp://h:1"))
+    link = RemoteLink(_node("tcp://h:1"), ControlClient)
     assert not link.is_doomed(Deadline(_LONG))
     assert link.diagnose("words", Deadline(_LONG)).message == "words"
