@@ -399,7 +399,9 @@ class _Run:
         except BaseException as error:
             seen = f"{type(error).__name__}: {error}"
             checks = (CheckResult("reach", Status.UNHEALTHY, Cause.INTERNAL_ERROR, seen),)
-            bare = NodeReport(task.node.name, task.node.endpoint, Status.UNHEALTHY)
+            bare = NodeReport(
+                task.node.name, task.node.endpoint, Status.UNHEALTHY, declared_platforms=task.node.platforms
+            )
             return _Answer(task, [policy.conclude(bare, checks)])
 
     def _answer(self, task: _Task) -> _Answer:
@@ -450,6 +452,7 @@ def _report(
         buildkit_version=reached.version if reached else None,
         platforms=served,
         emulated_platforms=tuple(p for p in served if reached and not is_native(p, reached.native)),
+        declared_platforms=node.platforms,
         log_tail=log_tail,
     )
     return policy.conclude(report, checks)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import signal
 import sys
@@ -107,15 +106,17 @@ def check(
       3    could not check: no such builder, no Docker CLI where one is needed, an unreadable store
       130  interrupted
     """  # noqa: D301 - click keeps the lines of a paragraph that begins with \b
-    if every and builders:
-        raise click.UsageError("--all and the names of builders exclude each other")
-    if verbose and quiet:
-        raise click.UsageError("-v and -q exclude each other")
-    _log(verbose)
-    if push or "prometheus" in (form, *(name for name, _ in further)):
-        # the figures of disk and cache are among the metrics, threshold or not
-        options = replace(options, min_free_disk=options.min_free_disk or Threshold())
-    with _silent(quiet), _could_not_check_pings(ping):
+    from bxhealth import logs
+
+    with _failure_pinged(ping), _silent(quiet):
+        if every and builders:
+            raise click.UsageError("--all and the names of builders exclude each other")
+        if verbose and quiet:
+            raise click.UsageError("-v and -q exclude each other")
+        logs.show(verbose)
+        if push or "prometheus" in (form, *(name for name, _ in further)):
+            # the figures of disk and cache are among the metrics, threshold or not
+            options = replace(options, min_free_disk=options.min_free_disk or Threshold())
         report, interrupted = _check(builders, every, only, exclude, options, quiet, verbose)
         if not quiet:
             _write(report, form, _STDOUT, bool(verbose))
@@ -123,9 +124,14 @@ def check(
         # after stdout, since a file that cannot be written must not cost the answers
         for name, path in further:
             _write(report, name, path, bool(verbose))
-    if interrupted:
-        return policy.INTERRUPTED
-    return _tell(report, policy.exit_status(report), push, ping, strict=options.judging.strict)
+        status = policy.INTERRUPTED if interrupted else policy.exit_status(report)
+        strict = options.judging.strict
+        # what an interrupt has cut short is no replacement for the metrics of a whole run
+        if push and not interrupted and not _pushed(push, report) and strict:
+            status = status or policy.UNHEALTHY
+    if ping and not _pinged(ping, succeeded=status == policy.HEALTHY) and strict:
+        status = status or policy.UNHEALTHY
+    return status
 
 
 def _check(
@@ -236,23 +242,6 @@ def _require_known(advisory: frozenset[str], builders: Sequence[Builder]) -> Non
         raise click.UsageError(f"--advisory {name}: neither a node nor a check; checks are {', '.join(NAMES)}")
 
 
-class _Printable(logging.Formatter):
-    """What a node says may be in a message, and must not act on the terminal that shows it."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        from bxhealth.reporters.escape import printable
-
-        return "\n".join(printable(line) for line in super().format(record).split("\n"))
-
-
-def _log(verbose: int) -> None:
-    level = {0: logging.ERROR, 1: logging.INFO}.get(verbose, logging.DEBUG)
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Printable("%(message)s"))
-    logging.getLogger().addHandler(handler)
-    logging.getLogger("bxhealth").setLevel(level)
-
-
 @contextlib.contextmanager
 def _progress(quiet: bool, verbose: int) -> Iterator[Observer]:
     from bxhealth.checker import Observer
@@ -314,11 +303,11 @@ def _warn(report: Report) -> None:
 
 
 @contextlib.contextmanager
-def _could_not_check_pings(url: str | None) -> Iterator[None]:
-    """A run that ends without a report is a failure for a dead man's switch, too."""
+def _failure_pinged(url: str | None) -> Iterator[None]:
+    """Whatever ends a run before its exit status is known is a failure for a dead man's switch."""
     try:
         yield
-    except (click.exceptions.Exit, OSError):
+    except BaseException:
         if url:
             _pinged(url, succeeded=False)
         raise
@@ -345,15 +334,6 @@ def _told(option: str, tell: Callable[[], None]) -> bool:
         _complain(f"warning: {option} failed: {error}")
         return False
     return True
-
-
-def _tell(report: Report, status: int, push: str | None, ping: str | None, *, strict: bool) -> int:
-    """Tell who is to be told, and return the exit status: a failure to tell counts with `--strict` only."""
-    if push and not _pushed(push, report) and strict:
-        status = status or policy.UNHEALTHY
-    if ping and not _pinged(ping, succeeded=status == policy.HEALTHY) and strict:
-        status = status or policy.UNHEALTHY
-    return status
 
 
 def _complain(message: str) -> None:

@@ -156,6 +156,8 @@ class NodeReport:
     """What it can serve: what its workers list, and what a canary has shown; less what a canary has refuted."""
     emulated_platforms: tuple[str, ...] = ()
     """Those of `platforms` that only an emulator serves, where that can be told."""
+    declared_platforms: tuple[str, ...] = ()
+    """Those that the store says it is for."""
     log_tail: tuple[str, ...] = ()
     checks: tuple[CheckResult, ...] = ()
     unasked: str = ""

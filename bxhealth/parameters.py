@@ -60,9 +60,12 @@ def _image(text: str) -> str:
 
 def _url(text: str) -> str:
     # the text is no part of the message: such a URL may be a secret
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("not a URL that starts with http:// or https://")
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        parts = None
+    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("not a URL that starts with http:// or https://") from None
     return text
 
 

@@ -63,13 +63,20 @@ class Store:
         raise StoreError(f"no builder {name!r} in {self.directory}; `bxhealth list` shows those there are")
 
     def current(self) -> Builder:
-        """Buildx's own choice: `BUILDX_BUILDER`, the current builder, else the current Docker context.
+        """The builder that is buildx's own choice.
 
         Raises:
             StoreError: what decides this cannot be read, or names nothing that exists.
         """
-        name = self._environ.get("BUILDX_BUILDER") or self._current_instance() or self.docker.current_context()
-        return self.builder(name)
+        return self.builder(self.current_name())
+
+    def current_name(self) -> str:
+        """Buildx's own choice: `BUILDX_BUILDER`, the current builder, else the current Docker context.
+
+        Raises:
+            StoreError: what decides this cannot be read.
+        """
+        return self._environ.get("BUILDX_BUILDER") or self._current_instance() or self.docker.current_context()
 
     def _current_instance(self) -> str | None:
         context = self.docker.current_context()

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 import jsonschema
@@ -27,6 +27,7 @@ from tests.awaiting import until
 from tests.conftest import Serve
 from tests.fake_buildkit import FakeBuildkit, healthy, workers
 from tests.loopback import silent, unused_port
+from tests.notifiers.recorder import Recorder
 
 
 @dataclass(frozen=True)
@@ -500,6 +501,114 @@ class TestSignals:
         process.send_signal(signal.SIGINT)
         assert process.communicate(timeout=30) == (b"", b"")
         assert process.returncode == 130
+
+
+class TestPing:
+    @pytest.fixture
+    def switch(self, serve: Serve) -> tuple[Recorder, str]:
+        """A dead man's switch, and its URL."""
+        recorder = Recorder()
+        return recorder, f"http://127.0.0.1:{serve(recorder).port}/id"
+
+    def test_a_success(self, run: Run, good: str, switch: tuple[Recorder, str]) -> None:
+        recorder, url = switch
+        assert run("check", good, "-q", "--ping", url) == Result(0, "", "")
+        assert recorder.asked == ["GET /id"]
+
+    @pytest.mark.parametrize(
+        ("arguments", "status"),
+        [
+            ([], 1),
+            (["none"], 3),
+            (["--node", "typo"], 3),
+            (["--exclude", "alive", "--exclude", "dead"], 3),
+            (["--report", "json=/no/such/directory/report"], 3),
+            (["--advisory", "nobody-and-nothing"], 2),
+            (["--all"], 2),
+            (["-v"], 2),
+        ],
+    )
+    def test_a_failure(
+        self, run: Run, mixed: str, switch: tuple[Recorder, str], arguments: Sequence[str], status: int
+    ) -> None:
+        recorder, url = switch
+        names = [] if arguments == ["none"] else [mixed]
+        assert run("check", "-q", "--ping", url, *names, *arguments).status == status
+        assert recorder.asked == ["GET /id/fail"]
+
+    def test_an_interrupt_before_anything_is_asked(
+        self, run: Run, good: str, switch: tuple[Recorder, str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        recorder, url = switch
+        monkeypatch.setattr(cli, "_check", _raising(KeyboardInterrupt()))
+        assert run("check", good, "--ping", url).status == 130
+        assert recorder.asked == ["GET /id/fail"]
+
+    @pytest.mark.parametrize("name", ["_check", "_pushed"])
+    def test_a_defect(
+        self, run: Run, good: str, switch: tuple[Recorder, str], monkeypatch: pytest.MonkeyPatch, name: str
+    ) -> None:
+        recorder, url = switch
+        monkeypatch.setattr(cli, name, _raising(RuntimeError("provoked")))
+        with pytest.raises(RuntimeError, match="provoked"):
+            run("check", good, "--push", "http://unused.example", "--ping", url)
+        assert recorder.asked == ["GET /id/fail"]
+
+    def test_an_interrupt_of_the_ping_is_not_told_once_more(
+        self, run: Run, good: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        calls = []
+
+        def interrupted(url: str, *, succeeded: bool) -> bool:
+            calls.append((url, succeeded))
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(cli, "_pinged", interrupted)
+        assert run("check", good, "-q", "--ping", "http://h").status == 130
+        assert calls == [("http://h", True)]
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_an_interrupted_run_is_a_failure_and_pushes_nothing(
+        self, serve: Serve, directory: Path, switch: tuple[Recorder, str], number: signal.Signals
+    ) -> None:
+        recorder, url = switch
+        slow, gateway = serve(silent), Recorder()
+        stores.instance(directory, "slow", stores.node("n1", slow.host), driver="remote")
+        push = f"http://127.0.0.1:{serve(gateway).port}"
+        process = _process("check", "slow", "-q", "--probe-timeout", "10m", "--ping", url, "--push", push)
+        until(lambda: slow.accepted, "the node was asked")
+        process.send_signal(number)
+        assert process.communicate(timeout=30) == (b"", b"")
+        assert process.returncode == 130
+        assert recorder.asked == ["GET /id/fail"]
+        assert gateway.asked == []
+
+    @pytest.mark.parametrize(
+        ("arguments", "status"), [([], 0), (["--strict"], 1), (["--node", "typo"], 3), (["--all"], 2)]
+    )
+    def test_one_that_fails_warns(self, run: Run, good: str, arguments: Sequence[str], status: int) -> None:
+        port = unused_port()
+        result = run("check", good, "--ping", f"http://127.0.0.1:{port}/SECRET", *arguments)
+        assert result.status == status
+        assert f"bxhealth: warning: --ping failed: http://127.0.0.1:{port}: Connection refused\n" in result.err
+        assert "SECRET" not in result.err
+
+    @pytest.mark.parametrize(("arguments", "status", "path"), [([], 0, "/id"), (["--strict"], 1, "/id/fail")])
+    def test_a_push_that_fails_counts_with_strict_only(
+        self, run: Run, good: str, switch: tuple[Recorder, str], arguments: Sequence[str], status: int, path: str
+    ) -> None:
+        recorder, url = switch
+        result = run("check", good, "--push", f"http://127.0.0.1:{unused_port()}", "--ping", url, *arguments)
+        assert result.status == status
+        assert "warning: --push failed: " in result.err
+        assert recorder.asked == [f"GET {path}"]
+
+
+def _raising(error: BaseException) -> Callable[..., NoReturn]:
+    def call(*_: object) -> NoReturn:
+        raise error
+
+    return call
 
 
 class TestList:

@@ -19,7 +19,7 @@ from starlette.routing import Route
 from bxhealth import __version__, policy
 from bxhealth.errors import StoreError
 from bxhealth.exporter import probe
-from bxhealth.exporter.asking import Gone
+from bxhealth.exporter.asking import Gone, Question
 from bxhealth.exporter.exposition import Exposition, Form, form, render, takes_gzip
 from bxhealth.exporter.flights import Busy, Flights, Stopped
 from bxhealth.exporter.metrics import ProbeCollector
@@ -44,7 +44,8 @@ class Parts:
     scheduler: Scheduler
     flights: Flights
     store: Callable[[], Store]
-    options: Options
+    question: Callable[[str, bool], Question]
+    """What is asked of a builder; as `Scheduler` has it."""
     interval: float
     timeout_offset: float
 
@@ -52,6 +53,7 @@ class Parts:
 def build(parts: Parts) -> Starlette:
     """The application."""
     page = Page(__version__, parts.interval)
+    watched = parts.question("", False)
 
     async def metrics(request: Request) -> Response:
         wanted = _form(request)
@@ -72,28 +74,35 @@ def build(parts: Parts) -> Starlette:
                     query.getlist("node"),
                     query.getlist("canary"),
                     seconds,
-                    parts.options,
+                    watched,
                 )
             )
-            flight = parts.flights.join(question)
-            done = asyncio.wrap_future(flight.done)
-            left = max(0.0, seconds - (time.monotonic() - begun))
-            finished, _ = await asyncio.wait([done], timeout=left)
-            checked = done.result() if finished else flight.answers.so_far(question, seconds)
+            try:
+                flight = parts.flights.join(question)
+            except (OSError, RuntimeError) as error:
+                return _said(f"a check cannot be begun: {error}", 503)
+            try:
+                done = asyncio.wrap_future(flight.done)
+                left = max(0.0, seconds - (time.monotonic() - begun))
+                finished, _ = await asyncio.wait([done], timeout=left)
+                checked = done.result() if finished else flight.so_far(question, seconds)
+            finally:
+                parts.flights.leave(flight)
         except (probe.BadProbe, Gone) as error:
             return _said(str(error), 400)
         except StoreError as error:
             return _said(without_userinfo(str(error)), 500)
         except Busy:
-            return _said("too many checks of this builder wait already", 503)
+            return _said("other checks of this builder take all the time there is", 503)
         except Stopped:
             return _said("the exporter is being stopped", 503)
         wanted = _form(request)
-        collector = ProbeCollector(checked.after({}), time.monotonic() - begun)
+        whole = (question.only, question.exclude) == (watched.only, watched.exclude)
+        collector = ProbeCollector(checked.after({}), time.monotonic() - begun, whole=whole)
         return _metrics(await run_in_threadpool(render, collector, wanted), wanted)
 
     async def status(request: Request) -> Response:
-        report = _report(parts.results.latest, parts.options)
+        report = _report(parts.results.latest, watched.options)
         return await _compressed(request, await run_in_threadpool(lambda: JSONResponse(document(report))))
 
     async def overview(request: Request) -> Response:
@@ -101,7 +110,9 @@ def build(parts: Parts) -> Starlette:
         return await _compressed(request, Response(content, media_type="text/html"))
 
     async def healthy(_: Request) -> Response:
-        return _said("bxhealth is healthy", 200)
+        if parts.scheduler.is_alive and parts.exposition.is_alive:
+            return _said("bxhealth is healthy", 200)
+        return _said("bxhealth does not check builders any more", 503)
 
     async def ready(_: Request) -> Response:
         if parts.scheduler.is_ready:

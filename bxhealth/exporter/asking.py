@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from bxhealth import policy, wiring
@@ -12,6 +12,7 @@ from bxhealth.checker import Observer
 from bxhealth.deadline import Cancellation
 from bxhealth.errors import StoreError
 from bxhealth.exporter import redaction
+from bxhealth.exporter.history import stored_name
 from bxhealth.exporter.results import Checked
 from bxhealth.model import Builder, BuilderReport, Cause, CheckResult, Node, NodeReport, Status, Verdict
 from bxhealth.options import Options
@@ -28,12 +29,18 @@ class Question:
     """The nodes that are meant; all where none is named."""
     exclude: tuple[str, ...] = ()
 
+    def means(self, node: str) -> bool:
+        """Whether the node of this name is to be asked."""
+        return (not self.only or node in self.only) and node not in self.exclude
+
     def is_answered_by(self, other: Question) -> bool:
         """Whether the answer to `other` answers this: it asks the same, and takes no less time for it."""
         mine, theirs = self.options.limits, other.options.limits
         if theirs.deadline is not None and (mine.deadline is None or mine.deadline > theirs.deadline):
             return False
-        return replace(self, options=replace(self.options, limits=theirs)) == other
+        # one that asks registries as well answers who does not want to know
+        registries = self.options.registries or other.options.registries
+        return replace(self, options=replace(self.options, limits=theirs, registries=registries)) == other
 
 
 class Gone(Exception):
@@ -59,20 +66,35 @@ class Answers(Observer):
         with self._lock:
             self._reports[node.name] = reports
 
-    def so_far(self, question: Question, seconds: float) -> Checked:
-        """The result as of now, for somebody who can wait no longer than `seconds`.
+    def so_far(self, question: Question, seconds: float) -> Checked | None:
+        """The result as of now, for somebody who can wait no longer than `seconds`; None before the check has begun.
 
         A node without an answer fails with `deadline_exceeded`.
         """
         with self._lock:
             builder, reports, begun = self._builder, dict(self._reports), self._begun
-        message = f"not finished within {seconds:.3g} s"
         if builder is None:
-            error = f"the check has not begun: another one of this builder took more than {seconds:.3g} s"
-            return _unread(question, error, seconds)
+            return None
+        message = f"not finished within {seconds:.3g} s"
         nodes = [report for node in builder.nodes for report in reports.get(node.name) or [_unfinished(node, message)]]
         report = policy.judge(builder, nodes, question.options.judging)
-        return Checked(redaction.report(report), time.time(), time.monotonic() - begun, builder.nodes)
+        return Checked(redaction.report(report), time.time(), time.monotonic() - begun)
+
+    def onto(self, before: BuilderReport, question: Question) -> tuple[BuilderReport, Collection[str]] | None:
+        """The report `before` with what was answered since, and the names of the reports that are new.
+
+        None where that cannot be said before all have answered.
+        """
+        with self._lock:
+            builder, answered = self._builder, dict(self._reports)
+        if builder is None or before.error or question.options.same_version or not any(answered.values()):
+            return None
+        old: dict[str, list[NodeReport]] = {}
+        for report in before.nodes:
+            old.setdefault(stored_name(report.name), []).append(report)
+        reports = [report for node in builder.nodes for report in answered.get(node.name) or old.get(node.name, [])]
+        merged = policy.judge(builder, reports, question.options.judging)
+        return redaction.report(merged), {report.name for new in answered.values() for report in new}
 
 
 def ask(environ: Mapping[str, str], question: Question, answers: Answers, cancellation: Cancellation) -> Checked:
@@ -86,30 +108,23 @@ def ask(environ: Mapping[str, str], question: Question, answers: Answers, cancel
     try:
         builder = store.builder(question.builder)
     except StoreError as error:
-        if find(store, question.builder) is None:
+        if error.path is None:
             raise Gone(str(error)) from error
         return _unread(question, str(error), time.monotonic() - begun)
-    nodes = tuple(
-        node
-        for node in builder.nodes
-        if (not question.only or node.name in question.only) and node.name not in question.exclude
-    )
+    nodes = tuple(node for node in builder.nodes if question.means(node.name))
     if not nodes:
         raise Gone(f"{question.builder} has none of the nodes that are meant")
     builder = replace(builder, nodes=nodes)
     answers.asking(builder)
     reports, client, _ = wiring.check(store, [builder], question.options, answers, cancellation)
-    return Checked(redaction.report(reports[0]), time.time(), time.monotonic() - begun, nodes, client)
+    return Checked(redaction.report(reports[0]), time.time(), time.monotonic() - begun, client)
 
 
-def find(store: Store, name: str) -> str | None:
-    """The builder's name as the store has it; None where the store has none of this name.
-
-    Raises:
-        StoreError: the store cannot be read.
-    """
-    names = store.names()
-    return name if name in names else next((known for known in names if known == name.lower()), None)
+def find(store: Store, name: str, names: Collection[str]) -> str | None:
+    """The builder's name as the store has it, which lists `names`; None where the store has none of this name."""
+    if name in names or store.docker.has_context(name):  # a context whose file is torn is not listed
+        return name
+    return name.lower() if name.lower() in names else None
 
 
 def _unread(question: Question, error: str, seconds: float) -> Checked:
@@ -119,4 +134,5 @@ def _unread(question: Question, error: str, seconds: float) -> Checked:
 
 def _unfinished(node: Node, message: str) -> NodeReport:
     checks = [CheckResult("reach", Status.UNHEALTHY, Cause.DEADLINE_EXCEEDED, message)]
-    return policy.conclude(NodeReport(node.name, node.endpoint, Status.SKIPPED), checks)
+    bare = NodeReport(node.name, node.endpoint, Status.SKIPPED, declared_platforms=node.platforms)
+    return policy.conclude(bare, checks)

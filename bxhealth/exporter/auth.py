@@ -25,6 +25,8 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
 }
 _MAX_REMEMBERED = 256
+_MAX_GUESSES = 16
+"""So many passwords that are not known yet wait to be compared; whoever comes then has to come again."""
 _MAX_PASSWORD_BYTES = 72
 """More, bcrypt cannot tell apart."""
 
@@ -52,10 +54,16 @@ class Guard:
                     answer.setdefault(name, value)
             await send(message)
 
-        app = self._app
-        if config.users and not await self._is_known(config.users, Headers(scope=scope).get("authorization", "")):
-            app = PlainTextResponse("Unauthorized\n", 401, {"WWW-Authenticate": 'Basic realm="bxhealth"'})
-        await app(scope, receive, send_with_headers)
+        await (await self._chosen(config, Headers(scope=scope)))(scope, receive, send_with_headers)
+
+    async def _chosen(self, config: WebConfig, headers: Headers) -> ASGIApp:
+        """What answers: the application, or a refusal."""
+        try:
+            if not config.users or await self._is_known(config.users, headers.get("authorization", "")):
+                return self._app
+        except TooManyGuesses:
+            return PlainTextResponse("Too many passwords wait to be compared\n", 503, {"Retry-After": "1"})
+        return PlainTextResponse("Unauthorized\n", 401, {"WWW-Authenticate": 'Basic realm="bxhealth"'})
 
     async def _is_known(self, users: Mapping[str, str], authorization: str) -> bool:
         scheme, _, encoded = authorization.partition(" ")
@@ -68,28 +76,48 @@ class Guard:
         return bool(separator) and await self._passwords.match(users, name, password)
 
 
+class TooManyGuesses(Exception):
+    """Too many passwords wait to be compared."""
+
+
 class Passwords:
     """Compares passwords, and remembers outcomes: bcrypt is slow on purpose, and scrapes are many."""
 
     def __init__(self) -> None:
         self._key = secrets.token_bytes(32)
-        self._outcomes: dict[bytes, bool] = {}
+        # apart: no number of wrong guesses may push out the right passwords, of which there is one a user
+        self._right: set[bytes] = set()
+        self._wrong: set[bytes] = set()
         # guesses must not take the machine
         self._limiter = anyio.CapacityLimiter(1)
+        self._guesses = 0
         # for a name that nobody has: the answer takes as long as for one that somebody has
         self._nobody = bcrypt.hashpw(secrets.token_bytes(16), bcrypt.gensalt(10)).decode()
 
     async def match(self, users: Mapping[str, str], name: str, password: str) -> bool:
-        """Whether this is the password of a user."""
+        """Whether this is the password of a user.
+
+        Raises:
+            TooManyGuesses: nobody has had the time to find out.
+        """
         hashed = users.get(name, self._nobody)
         parts = (part.encode() for part in (name, hashed, password))
         asked = hmac.digest(self._key, b"\0".join(hashlib.sha256(part).digest() for part in parts), "sha256")
-        if asked not in self._outcomes:
-            outcome = await anyio.to_thread.run_sync(_is_password, password, hashed, limiter=self._limiter)
-            if len(self._outcomes) >= _MAX_REMEMBERED:
-                self._outcomes.clear()
-            self._outcomes[asked] = outcome and name in users
-        return self._outcomes[asked]
+        if asked in self._right or asked in self._wrong:
+            return asked in self._right
+        if self._guesses >= _MAX_GUESSES:
+            raise TooManyGuesses
+        self._guesses += 1
+        try:
+            is_right = await anyio.to_thread.run_sync(_is_password, password, hashed, limiter=self._limiter)
+        finally:
+            self._guesses -= 1
+        is_right = is_right and name in users
+        remembered = self._right if is_right else self._wrong
+        if len(remembered) >= _MAX_REMEMBERED:
+            remembered.clear()
+        remembered.add(asked)
+        return is_right
 
 
 def _is_password(password: str, hashed: str) -> bool:

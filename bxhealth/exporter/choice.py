@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from bxhealth.errors import StoreError
 from bxhealth.exporter.asking import find
 from bxhealth.store import Store
 
@@ -18,23 +17,26 @@ class Chosen:
     missing: tuple[str, ...] = ()
 
 
-def choose(environ: Mapping[str, str], names: Sequence[str], *, every: bool) -> Chosen:
+def choose(
+    environ: Mapping[str, str], names: Sequence[str], before: Collection[str] = (), *, every: bool = False
+) -> Chosen:
     """The builders to watch.
+
+    Args:
+        environ: where the store is.
+        names: those that were named; buildx's own choice where none was.
+        before: those that were watched before.
+        every: watch all there are.
 
     Raises:
         StoreError: the store cannot be read, so that nothing is known about any.
     """
     store = Store(environ)
+    known_names = store.names()
     if every:
-        return Chosen(store.names(), tuple(str(error) for error in store.docker.broken_contexts()))
-    if not names:
-        try:
-            current = store.current().name
-        except StoreError as error:
-            if error.path is None:
-                return Chosen((), (str(error),))
-            raise
-        names = (current,)
-    found = {name: find(store, name) for name in names}
+        # a context whose file is torn has no name any more, and is there
+        torn = tuple(name for name in before if name not in known_names and store.docker.has_context(name))
+        return Chosen((*known_names, *torn), tuple(str(error) for error in store.docker.broken_contexts()))
+    found = {name: find(store, name, known_names) for name in names or (store.current_name(),)}
     missing = tuple(f"no builder {name!r} in {store.directory}" for name, known in found.items() if known is None)
     return Chosen(tuple(dict.fromkeys(known for known in found.values() if known is not None)), missing)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import click
@@ -49,6 +50,7 @@ from bxhealth.reporters.escape import printable
     show_default=True,
     help="How much earlier than Prometheus's scrape timeout a /probe answers.",
 )
+@option("-v", "--verbose", count=True, help="Explain every step on stderr.")
 def serve(
     builders: tuple[str, ...],
     every: bool,
@@ -59,6 +61,7 @@ def serve(
     addresses: tuple[str, ...],
     web_config: Path | None,
     timeout_offset: float,
+    verbose: int,
 ) -> int:
     r"""Check every node of BUILDER again and again, and serve the results to Prometheus and to people.
 
@@ -74,10 +77,12 @@ def serve(
     """
     if every and builders:
         raise click.UsageError("--all and the names of builders exclude each other")
+    from bxhealth import logs
     from bxhealth.exporter.server import Serving, serve
     from bxhealth.exporter.web_config import WebConfigError
 
     serving = Serving(builders, every, only, exclude, interval, addresses, web_config, timeout_offset)
+    logs.show(verbose)
     try:
         serve(serving, options, _complain)
     except WebConfigError as error:
@@ -89,4 +94,6 @@ def serve(
 
 
 def _complain(message: str) -> None:
-    click.echo(f"bxhealth: {printable(message)}", err=True)
+    # whoever read it may be gone, which is no reason to stop checking
+    with contextlib.suppress(OSError):
+        click.echo(f"bxhealth: {printable(message)}", err=True)

@@ -21,6 +21,9 @@ from bxhealth.exporter.results import Results
 
 _REMEMBERED_SECONDS = 900.0
 """How long a form is rendered ahead after somebody has asked for it."""
+_REFRESH_SECONDS = 5.0
+"""How old the figures of this process may be, when no check has ended meanwhile."""
+_END = b"# EOF\n"
 _LEVEL = 1
 """Of gzip: metrics repeat themselves so much that a higher one costs more time than it saves."""
 
@@ -62,22 +65,32 @@ def takes_gzip(accept_encoding: str) -> bool:
 
 def render(collector: Collector, wanted: Form) -> bytes:
     """The metrics of a collector."""
-    if wanted.openmetrics:
-        content: bytes = as_openmetrics(collector)  # type: ignore[no-untyped-call]
-    else:
-        content = as_text(collector)
+    return _finish([_text(collector, openmetrics=wanted.openmetrics)], wanted)
+
+
+def _text(collector: Collector, *, openmetrics: bool) -> bytes:
+    """The metrics as text, without the end that OpenMetrics wants."""
+    if not openmetrics:
+        return as_text(collector)
+    content: bytes = as_openmetrics(collector)  # type: ignore[no-untyped-call]
+    return content.removesuffix(_END)
+
+
+def _finish(texts: Iterable[bytes], wanted: Form) -> bytes:
+    content = b"".join([*texts, _END if wanted.openmetrics else b""])
     return gzip.compress(content, _LEVEL) if wanted.gzipped else content
 
 
 class Exposition:
     """The metrics of the latest results, rendered by a thread of its own, in the forms that scrapes ask for."""
 
-    def __init__(self, results: Results, version: str) -> None:
+    def __init__(self, results: Results, version: str, interval: float) -> None:
         self._results = results
         self._version = version
+        self._interval = interval
         self._process = ProcessCollector(registry=None)
         self._changed = threading.Event()
-        self._stopped = False
+        self._stopped = threading.Event()
         # what Prometheus will ask for first
         self._asked = {Form(openmetrics=True, gzipped=True): time.monotonic()}
         self._bodies: Mapping[Form, bytes] = {}
@@ -90,8 +103,13 @@ class Exposition:
 
     def stop(self) -> None:
         """Render no more."""
-        self._stopped = True
+        self._stopped.set()
         self._changed.set()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether results are rendered."""
+        return self._thread.is_alive()
 
     def ready(self, wanted: Form) -> bytes | None:
         """The metrics, at once; None in a form that nobody has asked for lately, which `body` makes."""
@@ -101,18 +119,31 @@ class Exposition:
     def body(self, wanted: Form) -> bytes:
         """The metrics, rendered now; from the next time on, they are ready."""
         self._changed.set()
-        return render(self, wanted)
+        return _finish([self._checks(wanted.openmetrics), self._self(wanted.openmetrics)], wanted)
 
-    def collect(self) -> Iterable[Metric]:
-        """The families of the latest results and of this process; see `Collector`."""
-        return [*ChecksCollector(self._results.latest, self._version).collect(), *self._process.collect()]
+    def _checks(self, openmetrics: bool) -> bytes:
+        """The families of the latest results."""
+        return _text(ChecksCollector(self._results.latest, self._version, self._interval), openmetrics=openmetrics)
+
+    def _self(self, openmetrics: bool) -> bytes:
+        """The families of this process."""
+        return _text(self._process, openmetrics=openmetrics)
 
     def _run(self) -> None:
+        checks: Mapping[bool, bytes] = {}
         while True:
-            self._changed.wait()
+            has_changed = self._changed.wait(_REFRESH_SECONDS)
             self._changed.clear()  # before rendering: what changes meanwhile is rendered next
-            if self._stopped:
+            if self._stopped.is_set():
                 return
-            now = time.monotonic()
-            wanted = [form for form, at in list(self._asked.items()) if now - at < _REMEMBERED_SECONDS]
-            self._bodies = {form: render(self, form) for form in wanted}
+            begun = time.monotonic()
+            wanted = [form for form, at in list(self._asked.items()) if begun - at < _REMEMBERED_SECONDS]
+            if has_changed:
+                checks = {openmetrics: self._checks(openmetrics) for openmetrics in {f.openmetrics for f in wanted}}
+            self._bodies = {
+                form: _finish([checks[form.openmetrics], self._self(form.openmetrics)], form)
+                for form in wanted
+                if form.openmetrics in checks
+            }
+            # many builders finish all the time: rendering takes half of it at most
+            self._stopped.wait(time.monotonic() - begun)

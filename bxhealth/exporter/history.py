@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from bxhealth import platforms
-from bxhealth.model import BuilderReport, Cause, Node, NodeReport, Status
+from bxhealth.model import BuilderReport, Cause, NodeReport, Status
 
 RECENT = 30
 """How many of the last checks are kept a node: as many as a phone can show beside each other."""
@@ -33,7 +33,7 @@ class NodeHistory:
         last_success: when a check last found it usable, in seconds since 1970; None if none did.
         platforms: what it declares, and what it was ever seen to serve.
         recent: the last checks, the latest last.
-        entry: where the store said it was and what it declared; another entry makes `platforms` obsolete.
+        entry: where it is and what it declares; another entry makes `platforms` obsolete.
     """
 
     failures: Mapping[Cause, int] = field(default_factory=dict)
@@ -49,30 +49,44 @@ def is_up(node: NodeReport) -> bool:
     return node.status in (Status.HEALTHY, Status.WARNING)
 
 
+def stored_name(report_name: str) -> str:
+    """The store's name of a node, given that of its report: replicas `NODE[1]`, `NODE[2]` are one `NODE` there."""
+    return report_name.partition("[")[0]
+
+
 def remember(
-    before: Mapping[str, NodeHistory], builder: BuilderReport, at: float, stored: Sequence[Node] = ()
+    before: Mapping[str, NodeHistory], builder: BuilderReport, at: float, fresh: Collection[str] | None = None
 ) -> Mapping[str, NodeHistory]:
     """The histories of a builder's nodes by name, after a check that ended `at` (seconds since 1970).
 
-    A node that has no report is forgotten, unless no node has one: then the builder could not be read.
+    A node that has no report is forgotten, unless no node has one: then the builder could not be read. Replicas are
+    remembered while the node is not up, and only it has a report.
+
+    Args:
+        before: the histories before.
+        builder: the report of the check.
+        at: when.
+        fresh: the nodes whose reports are to be remembered; all of them, unless it is given.
     """
     if builder.error and not builder.nodes:
         return before
-    entries = {node.name: (node.endpoint, node.platforms) for node in stored}
-    return {
-        node.name: _remember(before.get(node.name, NodeHistory()), node, at, entries.get(node.name))
+    stored = {stored_name(node.name) for node in builder.nodes}
+    kept = {name: history for name, history in before.items() if stored_name(name) in stored}
+    new = {
+        node.name: _remember(before.get(node.name, NodeHistory()), node, at)
         for node in builder.nodes
+        if fresh is None or node.name in fresh
     }
+    return {**kept, **new}
 
 
-def _remember(
-    before: NodeHistory, node: NodeReport, at: float, entry: tuple[str, tuple[str, ...]] | None
-) -> NodeHistory:
+def _remember(before: NodeHistory, node: NodeReport, at: float) -> NodeHistory:
+    declared = node.declared_platforms
+    entry = (node.endpoint, declared)
     failures = before.failures
     if node.status is Status.UNHEALTHY and node.cause:
         failures = {**failures, node.cause: failures.get(node.cause, 0) + 1}
     known = before.platforms if entry == before.entry else ()
-    declared = entry[1] if entry else ()
     # what a check of a platform has missed, or refuted
     missed = [check.target for check in node.checks if check.name in ("platforms", "canary") and check.target]
     return NodeHistory(

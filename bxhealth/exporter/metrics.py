@@ -41,23 +41,47 @@ _MEASURED = {
 class ChecksCollector:
     """A prometheus_client collector of some checks."""
 
-    def __init__(self, checks: Sequence[Checked], version: str) -> None:
+    def __init__(self, checks: Sequence[Checked], version: str, interval: float | None = None) -> None:
+        """Describe them.
+
+        Args:
+            checks: the last check of each builder.
+            version: that of bxhealth.
+            interval: seconds from one check of a builder to the next, where that goes on.
+        """
         self._checks = checks
         self._version = version
+        self._interval = interval
 
     def collect(self) -> Iterable[Metric]:
         """The metric families, each complete."""
         info = GaugeMetricFamily("bxhealth_build_info", "The version of bxhealth; always 1.", labels=["version"])
         info.add_metric([_label(self._version)], 1)
-        return [info, *_builders(self._checks), *_nodes(self._checks)]
+        families = [info, *_builders(self._checks), *_nodes(self._checks), *_counts(self._checks)]
+        families.append(_registries(self._checks))
+        if self._interval is not None:
+            text = "How long it is from one check of a builder to the next."
+            families.append(GaugeMetricFamily("bxhealth_check_interval_seconds", text, value=self._interval))
+        return families
 
 
 class ProbeCollector:
-    """What one `/probe` adds to the metrics of its check, as blackbox_exporter names it."""
+    """What one `/probe` adds to the metrics of its check, as blackbox_exporter names it.
 
-    def __init__(self, check: Checked, seconds: float) -> None:
+    Nothing that is about more than this check: a counter would begin anew with each.
+    """
+
+    def __init__(self, check: Checked, seconds: float, *, whole: bool) -> None:
+        """Describe it.
+
+        Args:
+            check: the check.
+            seconds: how long it took, waiting included.
+            whole: whether all nodes of the builder were asked, so that something can be said of it.
+        """
         self._check = check
         self._seconds = seconds
+        self._whole = whole
 
     def collect(self) -> Iterable[Metric]:
         """The metric families, each complete."""
@@ -65,7 +89,7 @@ class ProbeCollector:
         return [
             GaugeMetricFamily("probe_success", "Whether the builder is up.", value=up),
             GaugeMetricFamily("probe_duration_seconds", "How long the probe took.", value=self._seconds),
-            *_builders([self._check]),
+            *(_builders([self._check]) if self._whole else []),
             *_nodes([self._check]),
         ]
 
@@ -121,13 +145,6 @@ def _nodes(checks: Sequence[Checked]) -> Iterable[Metric]:
         "How long a part of the node's last check took.",
         labels=[*node, "check"],
     )
-    success = GaugeMetricFamily(
-        "bxhealth_node_last_success_timestamp_seconds", "When the node was last seen to be able to build.", labels=node
-    )
-    failures = CounterMetricFamily(
-        "bxhealth_node_failures", "Checks that found the node failing, by cause.", labels=[*node, "cause"]
-    )
-    bootstraps = CounterMetricFamily("bxhealth_node_bootstraps", "Checks that have started the node.", labels=node)
     measured = {key: GaugeMetricFamily(name, text, labels=node) for key, (name, text) in _MEASURED.items()}
     for check in checks:
         builder, driver = _label(check.report.name), _label(check.report.driver)
@@ -144,14 +161,42 @@ def _nodes(checks: Sequence[Checked]) -> Iterable[Metric]:
                 platform_up.add_metric([*key, platform], served)
             for name, seconds in _durations(report).items():
                 took.add_metric([*key, name], seconds)
+            for figure, value in _figures(report).items():
+                measured[figure].add_metric(key, value)
+    return [up, info, failure, platform_up, took, *measured.values()]
+
+
+def _counts(checks: Sequence[Checked]) -> Iterable[Metric]:
+    """What adds up from one check to the next."""
+    node = ["builder", "node"]
+    success = GaugeMetricFamily(
+        "bxhealth_node_last_success_timestamp_seconds", "When the node was last seen to be able to build.", labels=node
+    )
+    failures = CounterMetricFamily(
+        "bxhealth_node_failures", "Checks that found the node failing, by cause.", labels=[*node, "cause"]
+    )
+    bootstraps = CounterMetricFamily("bxhealth_node_bootstraps", "Checks that have started the node.", labels=node)
+    for check in checks:
+        for name in _by_name(check.report):
+            history = check.histories.get(name, NodeHistory())
+            key = [_label(check.report.name), _label(name)]
             if history.last_success is not None:
                 success.add_metric(key, history.last_success)
             for cause, count in history.failures.items():
                 failures.add_metric([*key, cause.value], count)
             bootstraps.add_metric(key, history.bootstraps)
-            for figure, value in _figures(report).items():
-                measured[figure].add_metric(key, value)
-    return [up, info, failure, platform_up, took, success, failures, bootstraps, *measured.values()]
+    return [success, failures, bootstraps]
+
+
+def _registries(checks: Sequence[Checked]) -> Metric:
+    up = GaugeMetricFamily(
+        "bxhealth_registry_up", "Whether the registry takes the stored credentials.", labels=["registry"]
+    )
+    asked = {result.target: result for check in checks for result in check.client if result.target}
+    for target, result in asked.items():
+        if result.status is not Status.SKIPPED:
+            up.add_metric([_label(target)], result.status is Status.HEALTHY)
+    return up
 
 
 def _builder_is_up(report: BuilderReport) -> bool:

@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from bxhealth.exporter.history import NodeHistory, Past, is_up
 from bxhealth.exporter.results import Checked
-from bxhealth.model import BuilderReport, NodeReport, Status
+from bxhealth.model import BuilderReport, NodeReport, Status, Verdict
 from bxhealth.reporters.escape import printable
 
 _WORDS = {
@@ -115,11 +115,20 @@ def headline(checks: Sequence[Checked]) -> str:
     unread = sum(checked.report.error is not None for checked in checks)
     if not checks:
         return "No builder has been checked yet"
-    if down or unread:
-        parts = [f"{down} of {len(nodes)} nodes down"] if down else []
-        parts += [f"{unread} {'builder' if unread == 1 else 'builders'} could not be checked"] if unread else []
-        return ", ".join(parts)
-    return f"All {len(nodes)} nodes up"
+    # a builder may miss what is required of it though no node of it fails
+    short = sum(
+        checked.report.verdict is Verdict.UNHEALTHY and all(is_up(node) for node in checked.report.nodes)
+        for checked in checks
+        if checked.report.error is None
+    )
+    parts = [f"{down} of {len(nodes)} nodes down"] if down else []
+    parts += [f"{_builders(short)} unhealthy"] if short else []
+    parts += [f"{_builders(unread)} could not be checked"] if unread else []
+    return ", ".join(parts) or f"All {len(nodes)} nodes up"
+
+
+def _builders(count: int) -> str:
+    return f"{count} {'builder' if count == 1 else 'builders'}"
 
 
 class Page:
@@ -141,6 +150,7 @@ class Page:
             refresh=max(5, round(self._interval)),
             headline=headline(checks),
             problems=[_text(problem) for problem in problems],
+            warnings=[_text(f"{c.name} {c.target}: {c.message}") for one in checks for c in one.client if c.cause],
             builders=[builder_view(checked) for checked in checks],
             now=_moment(now),
         )

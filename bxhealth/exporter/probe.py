@@ -8,7 +8,7 @@ from dataclasses import replace
 from bxhealth import platforms
 from bxhealth.errors import StoreError
 from bxhealth.exporter.asking import Question, find
-from bxhealth.options import Options
+from bxhealth.options import ALL_NODES
 from bxhealth.store import Store
 
 DEFAULT_SECONDS = 10.0
@@ -47,9 +47,17 @@ def question(
     nodes: Sequence[str],
     canaries: Sequence[str],
     seconds: float,
-    options: Options,
+    watched: Question,
 ) -> Question:
     """What to ask for these parameters of a query, within `seconds`.
+
+    Args:
+        store: where builders are looked up.
+        targets: the values of the parameter `target`.
+        nodes: those of `node`.
+        canaries: those of `canary`.
+        seconds: how long it may take.
+        watched: what the exporter itself asks of a builder: the options, and which nodes are meant.
 
     Raises:
         BadProbe: a parameter is missing or wrong, or names what is not in the store.
@@ -57,21 +65,26 @@ def question(
     """
     if len(targets) != 1 or not targets[0]:
         raise BadProbe("the parameter target has to be there once: the name of a builder")
-    builder = find(store, targets[0])
+    builder = find(store, targets[0], store.names())
     if builder is None:
         raise BadProbe("the target is not a builder in the store")
     if nodes:
-        _require_nodes(store, builder, nodes)
+        _require_nodes(store, builder, nodes, watched)
+    options = watched.options
     limits = replace(
         options.limits, deadline=seconds, probe_timeout=min(options.limits.probe_timeout, seconds * _SHARE_FOR_ONE_NODE)
     )
     options = replace(options, limits=limits, canary=_canary(canaries) if canaries else options.canary)
-    return Question(builder, options, tuple(sorted(set(nodes))))
+    if nodes:
+        # what the builder as a whole has to offer cannot be expected of some of its nodes
+        judging = replace(options.judging, policy=ALL_NODES, min_nodes=1, required=())
+        options = replace(options, judging=judging)
+    return replace(watched, builder=builder, options=options, only=tuple(sorted(set(nodes))) or watched.only)
 
 
-def _require_nodes(store: Store, builder: str, nodes: Sequence[str]) -> None:
+def _require_nodes(store: Store, builder: str, nodes: Sequence[str], watched: Question) -> None:
     try:
-        known = {node.name for node in store.builder(builder).nodes}
+        known = {node.name for node in store.builder(builder).nodes if watched.means(node.name)}
     except StoreError:
         return  # the entry is malformed, which the answer will say
     if not known.issuperset(nodes):

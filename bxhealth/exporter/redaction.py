@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from bxhealth.model import BuilderReport, CheckResult, NodeReport
+from bxhealth.model import BuilderReport, NodeReport
 
 # up to the last @ before a slash: a password may hold one
 _USERINFO = re.compile(r"(?<=://)[^/\s]*@")
+# that of an endpoint as a whole may hold a slash as well
+_WHOLE_USERINFO = re.compile(r"(?<=://).*@", re.DOTALL)
 _QUERY = re.compile(r"[?#].*", re.DOTALL)
 
 
@@ -19,7 +21,8 @@ def without_userinfo(text: str) -> str:
 
 def endpoint(text: str) -> str:
     """An endpoint without what could be a secret: userinfo, query and fragment."""
-    return without_userinfo(_QUERY.sub("", text) if "://" in text else text)
+    # in this order: a password may hold what begins a query
+    return _QUERY.sub("", _WHOLE_USERINFO.sub("", text)) if "://" in text else text
 
 
 def report(builder: BuilderReport) -> BuilderReport:
@@ -32,14 +35,15 @@ def report(builder: BuilderReport) -> BuilderReport:
 
 
 def _node(node: NodeReport) -> NodeReport:
+    shown = endpoint(node.endpoint)
+
+    def clean(text: str) -> str:
+        return without_userinfo(text.replace(node.endpoint, shown) if shown != node.endpoint else text)
+
     return replace(
         node,
-        endpoint=endpoint(node.endpoint),
-        message=without_userinfo(node.message),
-        log_tail=tuple(without_userinfo(line) for line in node.log_tail),
-        checks=tuple(_check(check) for check in node.checks),
+        endpoint=shown,
+        message=clean(node.message),
+        log_tail=tuple(clean(line) for line in node.log_tail),
+        checks=tuple(replace(check, message=clean(check.message)) for check in node.checks),
     )
-
-
-def _check(check: CheckResult) -> CheckResult:
-    return replace(check, message=without_userinfo(check.message))

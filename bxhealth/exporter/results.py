@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bxhealth.exporter.history import NodeHistory, remember
-from bxhealth.model import BuilderReport, CheckResult, Node
+from bxhealth.model import BuilderReport, CheckResult
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,6 @@ class Checked:
         report: what it came to, without credentials.
         ended_at: when, in seconds since 1970.
         duration_seconds: how long it took.
-        stored: the nodes as the store had them; none where the entry could not be read.
         client: what was asked of the client, such as its registry credentials.
         histories: by node, what is remembered, this check included.
     """
@@ -26,14 +25,12 @@ class Checked:
     report: BuilderReport
     ended_at: float
     duration_seconds: float
-    stored: Sequence[Node] = ()
     client: Sequence[CheckResult] = ()
     histories: Mapping[str, NodeHistory] = field(default_factory=dict)
 
     def after(self, before: Mapping[str, NodeHistory]) -> Checked:
         """This check with what is remembered since those `before` it."""
-        histories = remember(before, self.report, self.ended_at, self.stored)
-        return Checked(self.report, self.ended_at, self.duration_seconds, self.stored, self.client, histories)
+        return replace(self, histories=remember(before, self.report, self.ended_at))
 
 
 class Results:
@@ -54,17 +51,35 @@ class Results:
         by_name = {checked.report.name: checked for checked in reversed(list(self._checked.values()))}
         return [by_name[name] for name in sorted(by_name)]
 
-    @property
-    def names(self) -> Collection[str]:
-        """The builders that have been checked."""
-        return self._checked.keys()
+    def last(self, builder: str) -> Checked | None:
+        """The last check of a builder, by the store's name."""
+        return self._checked.get(builder)
 
-    def put(self, builder: str, checked: Checked) -> None:
-        """Take a finished check."""
+    def put(self, builder: str, checked: Checked, known: Collection[str] = ()) -> None:
+        """Take a finished check. The reports of the nodes that are `known` have been taken before."""
         with self._lock:
             before = self._checked.get(builder)
-            remembered = checked.after(before.histories if before else {})
-            self._checked = {**self._checked, builder: remembered}
+            report = checked.report
+            if report.error and before:
+                # an entry that cannot be read says nothing of how the builder spells its name
+                report = replace(report, name=before.report.name, driver=before.report.driver)
+            fresh = {node.name for node in report.nodes}.difference(known)
+            histories = remember(before.histories if before else {}, report, checked.ended_at, fresh)
+            self._checked = {**self._checked, builder: replace(checked, report=report, histories=histories)}
+        self._changed()
+
+    def put_answers(self, builder: str, report: BuilderReport, fresh: Collection[str], at: float) -> None:
+        """Take what some nodes have answered in a check that still runs; the check before gives the rest."""
+        with self._lock:
+            before = self._checked[builder]
+            histories = remember(before.histories, report, at, fresh)
+            self._checked = {**self._checked, builder: replace(before, report=report, histories=histories)}
+        self._changed()
+
+    def drop(self, builder: str) -> None:
+        """Forget a builder."""
+        with self._lock:
+            self._checked = {name: checked for name, checked in self._checked.items() if name != builder}
         self._changed()
 
     def keep(self, builders: Collection[str]) -> None:

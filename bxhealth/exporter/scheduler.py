@@ -6,13 +6,14 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Future
+from dataclasses import dataclass, field
 
 from bxhealth.errors import StoreError
 from bxhealth.exporter.asking import Gone, Question
 from bxhealth.exporter.choice import Chosen
-from bxhealth.exporter.flights import Busy, Flights, Stopped
+from bxhealth.exporter.flights import Flight, Flights, Stopped
 from bxhealth.exporter.results import Checked, Results
 
 log = logging.getLogger(__name__)
@@ -20,6 +21,17 @@ log = logging.getLogger(__name__)
 _JITTER = 0.1
 """The share of the interval by which a check may come earlier, so that builders do not stay in step."""
 _RETRY_SECONDS = 1.0
+_LONG_SECONDS = 5.0
+"""A check that takes longer shows what its nodes have answered so far, as often."""
+
+
+@dataclass
+class _Running:
+    """A check that runs: when it began, and the reports of it that have been taken."""
+
+    flight: Flight
+    begun: float
+    known: set[str] = field(default_factory=set)
 
 
 class Scheduler:
@@ -27,8 +39,8 @@ class Scheduler:
 
     def __init__(
         self,
-        choose: Callable[[], Chosen],
-        question: Callable[[str], Question],
+        choose: Callable[[Collection[str]], Chosen],
+        question: Callable[[str, bool], Question],
         flights: Flights,
         results: Results,
         interval: float,
@@ -37,8 +49,9 @@ class Scheduler:
         """Describe a schedule; nothing runs before `start`.
 
         Args:
-            choose: the builders to check; raises `StoreError`.
-            question: what to ask of a builder.
+            choose: the builders to check, given those that were checked before; raises `StoreError`.
+            question: what to ask of a builder, and whether it is the first of all, which asks for them what is not
+                about builders.
             flights: what runs the checks.
             results: where their results go.
             interval: seconds from one check of a builder to the next.
@@ -52,11 +65,14 @@ class Scheduler:
         self._complain = complain
         self._wake = threading.Event()
         self._stopped = False
+        self._lock = threading.Lock()
         self._chosen: Chosen | None = None
         self._due: dict[str, float] = {}
-        self._running: set[str] = set()
+        self._running: dict[str, _Running] = {}
         self._unchecked: set[str] | None = None
-        self._problems: tuple[str, ...] = ()
+        self._unchosen: tuple[str, ...] = ()
+        self._failed: dict[str, str] = {}
+        self._said: frozenset[str] = frozenset()
         self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
 
     def start(self) -> None:
@@ -76,62 +92,97 @@ class Scheduler:
     @property
     def problems(self) -> tuple[str, ...]:
         """What keeps builders that were meant from being checked, a line each."""
-        return self._problems
+        failed = dict(self._failed)
+        return (*self._unchosen, *(failed[name] for name in sorted(failed)))
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether checks are begun."""
+        return self._thread.is_alive()
 
     def _run(self) -> None:
         while not self._stopped:
             self._wake.clear()
             pause = self._tick(time.monotonic())
+            self._say(self.problems)
             self._wake.wait(pause)
 
     def _tick(self, now: float) -> float:
         """Begin what is due, and return how many seconds nothing else will be."""
+        before = self._chosen or Chosen(())
         try:
-            chosen = self._choose()
-        except StoreError as error:
+            chosen = self._choose(before.builders)
+        except (StoreError, OSError) as error:
             # the builders stay as they were: what cannot be read is not gone
-            self._report((str(error),))
-            chosen = self._chosen or Chosen(())
+            self._unchosen = (str(error),)
+            chosen = before
         else:
-            self._report(chosen.missing)
+            self._unchosen = chosen.missing
             if self._unchecked is None:
                 self._unchecked = set(chosen.builders)
             self._unchecked &= set(chosen.builders)
             self._chosen = chosen
         self._results.keep(chosen.builders)
+        with self._lock:
+            self._failed = {name: seen for name, seen in self._failed.items() if name in chosen.builders}
         self._due = {name: self._due.get(name, now) for name in chosen.builders}
         for name in chosen.builders:
-            if self._due[name] <= now and name not in self._running:
-                self._due[name] = now + self._begin(name)
+            if name in self._running:
+                self._take_answers(name, now)
+            elif self._due[name] <= now:
+                self._due[name] = now + self._begin(name, is_first=name == chosen.builders[0])
         waits = [at - now for name, at in self._due.items() if name not in self._running]
-        return max(0.0, min([*waits, self._interval]))
+        return max(0.0, min([*waits, self._interval, *([_LONG_SECONDS] if self._running else [])]))
 
-    def _begin(self, name: str) -> float:
+    def _begin(self, name: str, *, is_first: bool) -> float:
         """Begin a check, and return in how many seconds the next one is due."""
         try:
-            flight = self._flights.join(self._question(name))
-        except (Busy, Stopped):
+            flight = self._flights.join(self._question(name, is_first), first=True)
+        except Stopped:
             return _RETRY_SECONDS
-        self._running.add(name)
+        except (OSError, RuntimeError) as error:
+            with self._lock:
+                self._failed[name] = f"{name}: a check cannot be begun: {error}"
+            return _RETRY_SECONDS
+        self._running[name] = _Running(flight, time.monotonic())
         flight.done.add_done_callback(lambda done: self._finish(name, done))
         return self._interval * random.uniform(1 - _JITTER, 1)
+
+    def _take_answers(self, name: str, now: float) -> None:
+        """Show what a long check has learnt so far: one node that is being started must not hide the others."""
+        with self._lock:
+            running, before = self._running.get(name), self._results.last(name)
+            if running is None or before is None or now - running.begun < _LONG_SECONDS:
+                return
+            answered = running.flight.answers.onto(before.report, running.flight.question)
+            if answered is None or running.known.issuperset(answered[1]):
+                return
+            report, names = answered
+            self._results.put_answers(name, report, set(names) - running.known, time.time())
+            running.known.update(names)
 
     def _finish(self, name: str, done: Future[Checked]) -> None:
         """Take a result; in the thread of the check."""
         error = done.exception()
-        if error is None:
-            chosen = self._chosen
-            if chosen and name in chosen.builders:
-                self._results.put(name, done.result())
-        elif not isinstance(error, (Gone, Stopped)):
-            self._complain(f"{name}: internal error: {type(error).__name__}: {error}")
-        self._running.discard(name)
+        with self._lock:
+            running = self._running.pop(name, None)
+            if error is None:
+                self._failed.pop(name, None)
+                chosen = self._chosen
+                if chosen and name in chosen.builders:
+                    self._results.put(name, done.result(), running.known if running else ())
+            elif isinstance(error, Gone):
+                self._results.drop(name)
+                self._failed[name] = str(error)
+            elif not isinstance(error, Stopped):
+                log.info("%s: internal error", name, exc_info=error)
+                self._failed[name] = f"{name}: internal error: {type(error).__name__}: {error}"
         if self._unchecked is not None:
             self._unchecked.discard(name)
         self._wake.set()
 
-    def _report(self, problems: tuple[str, ...]) -> None:
+    def _say(self, problems: Collection[str]) -> None:
         for problem in problems:
-            if problem not in self._problems:
+            if problem not in self._said:
                 self._complain(problem)
-        self._problems = problems
+        self._said = frozenset(problems)

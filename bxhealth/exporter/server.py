@@ -7,18 +7,14 @@ import ctypes
 import gc
 import ipaddress
 import os
+import resource
 import select
 import signal
-import socket
-import ssl
 import sys
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-
-import uvicorn
 
 from bxhealth import __version__
 from bxhealth.errors import BxhealthError
@@ -28,14 +24,14 @@ from bxhealth.exporter.auth import Guard
 from bxhealth.exporter.choice import choose
 from bxhealth.exporter.exposition import Exposition
 from bxhealth.exporter.flights import Flights
+from bxhealth.exporter.listener import Server, listen
 from bxhealth.exporter.results import Results
 from bxhealth.exporter.scheduler import Scheduler
-from bxhealth.exporter.web_config import ReloadingContext, WebConfig, WebConfigFile
+from bxhealth.exporter.web_config import WebConfig, WebConfigFile
 from bxhealth.options import Options, Threshold
 from bxhealth.store import Store
 from bxhealth.turns import Turns
 
-_BACKLOG = 128
 _SWITCH_SECONDS = 0.001
 _COLLECT_AFTER = (5_000, 10, 50)
 """The youngest garbage soon, which is cheap; all of it hardly ever by itself."""
@@ -49,8 +45,8 @@ _SERVER_ENDS_SECONDS = 0.5
 """Together less than the 2 s that a stop may take."""
 
 
-class ListenError(BxhealthError):
-    """An address cannot be listened on."""
+class Broken(BxhealthError):
+    """A part of the exporter has ended, which none does by itself."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +77,7 @@ def serve(serving: Serving, options: Options, complain: Callable[[str], None]) -
     """Serve until SIGTERM or SIGINT, and end within 2 s then.
 
     Raises:
+        Broken: a part of it has ended.
         ListenError: an address cannot be listened on.
         WebConfigError: the web configuration cannot be used.
     """
@@ -94,6 +91,7 @@ def serve(serving: Serving, options: Options, complain: Callable[[str], None]) -
     gc.freeze()
     gc.set_threshold(*_COLLECT_AFTER)
     _share_one_heap()
+    _take_all_descriptors()
     config = WebConfigFile(serving.web_config, complain) if serving.web_config else None
     sockets = [listen(address) for address in serving.addresses]
     secured = config is not None and bool(config.config.users or config.config.tls)
@@ -108,24 +106,24 @@ def serve(serving: Serving, options: Options, complain: Callable[[str], None]) -
             )
     # figures of disk and cache are always asked for; what stops at the first failure would leave nodes out
     options = replace(options, min_free_disk=options.min_free_disk or Threshold(), fail_fast=False)
+
+    def question(builder: str, is_first: bool) -> Question:
+        # registries are nothing of a builder's: one check asks them for all
+        mine = options if is_first else replace(options, registries=())
+        return Question(builder, mine, serving.only, serving.exclude)
+
     results = Results()
-    exposition = Exposition(results, __version__)
+    exposition = Exposition(results, __version__, serving.interval)
     flights = Flights(partial(ask, os.environ), Turns(_TURNS))
-    scheduler = Scheduler(
-        lambda: choose(os.environ, serving.builders, every=serving.every),
-        lambda builder: Question(builder, options, serving.only, serving.exclude),
-        flights,
-        results,
-        serving.interval,
-        complain,
-    )
+    choose_now = partial(choose, os.environ, serving.builders, every=serving.every)
+    scheduler = Scheduler(choose_now, question, flights, results, serving.interval, complain)
     parts = app.Parts(
         results,
         exposition,
         scheduler,
         flights,
         lambda: Store(os.environ),
-        options,
+        question,
         serving.interval,
         serving.timeout_offset,
     )
@@ -135,8 +133,9 @@ def serve(serving: Serving, options: Options, complain: Callable[[str], None]) -
     server.start()
     try:
         while not signals.wait(_WATCH_SECONDS):
-            if not server.is_alive:
-                raise ListenError("the web server has ended")
+            for name, part in (("web server", server), ("scheduler", scheduler), ("exposition", exposition)):
+                if not part.is_alive:
+                    raise Broken(f"internal error: the {name} has ended")
             gc.collect()
     finally:
         scheduler.stop()
@@ -144,6 +143,13 @@ def serve(serving: Serving, options: Options, complain: Callable[[str], None]) -
         server.ask_to_stop()
         flights.stop(_CHECKS_END_SECONDS)
         server.stop(_SERVER_ENDS_SECONDS)
+
+
+def _take_all_descriptors() -> None:
+    """Raise the limit to what is allowed: every node takes some, and a run of `ulimit -n` is small by tradition."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 class Signals:
@@ -170,53 +176,6 @@ class Signals:
         )
 
 
-class Server:
-    """Uvicorn in a thread of its own, so that signals stay ours."""
-
-    def __init__(self, application: Guard, sockets: Sequence[socket.socket], config: WebConfigFile | None) -> None:
-        made = uvicorn.Config(
-            application,
-            loop="asyncio",
-            http="auto",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_graceful_shutdown=1,
-        )
-        made.load()
-        if config is not None and config.context is not None:
-            context = ReloadingContext(ssl.PROTOCOL_TLS_SERVER)
-            context.source = config
-            made.ssl = context
-        self._server = uvicorn.Server(made)
-        self._sockets = list(sockets)
-        self._thread = threading.Thread(target=self._server.run, args=(self._sockets,), name="web", daemon=True)
-
-    def start(self) -> None:
-        """Answer from now on."""
-        self._thread.start()
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether it answers."""
-        return self._thread.is_alive()
-
-    def ask_to_stop(self) -> None:
-        """Take no more connections, and end those that there are."""
-        self._server.should_exit = True
-
-    def stop(self, seconds: float) -> None:
-        """Return when it has ended, or `seconds` are over."""
-        self._server.force_exit = True
-        self._thread.join(seconds)
-        for listening in self._sockets:
-            listening.close()
-
-
 def _share_one_heap() -> None:
     """Have all threads allocate from one heap: with one a thread, as glibc has it, memory grows and never shrinks.
 
@@ -224,25 +183,3 @@ def _share_one_heap() -> None:
     """
     with contextlib.suppress(OSError, AttributeError, TypeError):
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
-
-
-def listen(address: str) -> socket.socket:
-    """A socket that listens on `HOST:PORT`; without a host, on every address of this machine.
-
-    Raises:
-        ListenError: the address is malformed, or taken.
-    """
-    host, separator, port = address.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not separator or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise ListenError(f"{address!r} is not an address such as 127.0.0.1:9888 or [::1]:9888")
-    try:
-        if not host and socket.has_dualstack_ipv6():
-            return socket.create_server(
-                ("::", int(port)), family=socket.AF_INET6, dualstack_ipv6=True, backlog=_BACKLOG
-            )
-        found = socket.getaddrinfo(host or "0.0.0.0", int(port), type=socket.SOCK_STREAM)
-        family, _, _, _, where = found[0]
-        return socket.create_server(where[:2], family=family, backlog=_BACKLOG)
-    except OSError as error:
-        raise ListenError(f"cannot listen on {address}: {error.strerror or error}") from error

@@ -33,6 +33,8 @@ _HEADERS = (
     "X-XSS-Protection",
     "Strict-Transport-Security",
 )
+_ATTEMPTS = 3
+"""So often a file that is being written is read again."""
 _BCRYPT = ("$2a$", "$2b$", "$2y$")
 
 
@@ -121,9 +123,9 @@ class WebConfigFile:
         self._path = path
         self._complain = complain
         self._lock = threading.Lock()
+        self._watched: tuple[Path, ...] = (path,)
         self._seen: object = None
-        self._config, self._context = self._read()
-        self._seen = self._state()
+        self._config, self._context = self._read_settled()
 
     @property
     def config(self) -> WebConfig:
@@ -139,23 +141,40 @@ class WebConfigFile:
 
     def _refresh(self) -> None:
         with self._lock:
-            state = self._state()
-            if state == self._seen:
+            if self._state() == self._seen:
                 return
-            self._seen = state
             try:
-                config, made = self._read()
+                config, made = self._read_settled()
                 if (made is None) != (self._context is None):
-                    raise WebConfigError("TLS can only be switched on or off by a restart")
+                    raise WebConfigError(f"{self._path}: TLS can only be switched on or off by a restart")
+                if self._config.users and not config.users:
+                    # a file that is being written is empty for a moment, which must let nobody in
+                    raise WebConfigError(f"{self._path}: passwords can only be switched off by a restart")
             except WebConfigError as error:
                 self._complain(f"{error}; what was read before stays in force")
             else:
                 self._config, self._context = config, made
-                self._seen = self._state()
+
+    def _read_settled(self) -> tuple[WebConfig, ssl.SSLContext | None]:
+        """Read the files between two looks at them that see the same, so that what changes meanwhile is not missed."""
+        for _ in range(_ATTEMPTS):
+            self._seen = self._state()
+            try:
+                read = self._read()
+            except WebConfigError:
+                if self._state() == self._seen:
+                    raise
+            else:
+                if self._state() == self._seen:
+                    return read
+        self._seen = None
+        raise WebConfigError(f"{self._path}: it changes all the time")
 
     def _read(self) -> tuple[WebConfig, ssl.SSLContext | None]:
         try:
             config = parse(self._path.read_text(), self._path.absolute().parent)
+            # also where they cannot be used: whoever mends them wants that to be seen
+            self._watched = (self._path, *(config.tls.files if config.tls else ()))
             return config, context(config.tls) if config.tls else None
         except (OSError, UnicodeDecodeError) as error:
             seen = getattr(error, "strerror", None) or "it is not text"
@@ -164,9 +183,7 @@ class WebConfigFile:
             raise WebConfigError(f"{self._path}: {error}") from error
 
     def _state(self) -> object:
-        config: WebConfig | None = getattr(self, "_config", None)
-        files = config.tls.files if config and config.tls else ()
-        return tuple(_identity(path) for path in (self._path, *files))
+        return tuple((path, _identity(path)) for path in self._watched)
 
 
 def _identity(path: Path) -> object:
@@ -174,7 +191,8 @@ def _identity(path: Path) -> object:
         found = path.stat()
     except OSError as error:
         return error.errno
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+    # the change time, too: that of a file that has become readable
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _tls(value: Any, directory: Path) -> TlsServer:

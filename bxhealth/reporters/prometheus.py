@@ -20,7 +20,13 @@ def render(report: Report, style: Style) -> str:  # noqa: ARG001
 
     ended_at = report.started_at.timestamp() + report.duration_seconds
     checks = {
-        builder.name: Checked(redaction.report(builder), ended_at, report.duration_seconds).after({})
+        # all builders were checked at once, each for as long as its slowest node took
+        builder.name: Checked(
+            redaction.report(builder),
+            ended_at,
+            max((node.duration_seconds for node in builder.nodes), default=0.0),
+            report.checks,
+        ).after({})
         for builder in reversed(report.builders)
     }
     return generate_latest(ChecksCollector([checks[name] for name in sorted(checks)], report.version)).decode()

@@ -6,6 +6,7 @@ import json
 import os
 import threading
 from collections.abc import Iterator
+from functools import partial
 from importlib import resources
 from pathlib import Path
 
@@ -15,12 +16,12 @@ import pytest
 from starlette.testclient import TestClient
 
 from bxhealth.deadline import Cancellation
-from bxhealth.exporter import app
+from bxhealth.exporter import app, exposition
 from bxhealth.exporter.asking import Answers, Question
 from bxhealth.exporter.auth import Guard
 from bxhealth.exporter.choice import choose
 from bxhealth.exporter.exposition import Exposition, Form
-from bxhealth.exporter.flights import Flights
+from bxhealth.exporter.flights import Flight, Flights
 from bxhealth.exporter.results import Checked, Results
 from bxhealth.exporter.scheduler import Scheduler
 from bxhealth.exporter.web_config import WebConfig
@@ -36,17 +37,18 @@ OPENMETRICS = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0
 class Exporter:
     """The application on results that a test gives, and builders that answer when a test lets them."""
 
-    def __init__(self) -> None:
+    def __init__(self, exclude: tuple[str, ...] = ()) -> None:
+        self.exclude = exclude
         self.asked: list[Question] = []
         self.proceed = threading.Event()
         self.proceed.set()
         self.answer = checked(up("n1"), up("n2"))
         self.results = Results()
-        self.exposition = Exposition(self.results, "1.2.3")
+        self.exposition = Exposition(self.results, "1.2.3", 30)
         self.flights = Flights(self.ask)
         self.scheduler = Scheduler(
-            lambda: choose(os.environ, ["fleet"], every=False),
-            lambda name: Question(name, Options()),
+            partial(choose, os.environ, ["fleet"]),
+            self.question,
             self.flights,
             self.results,
             3600,
@@ -59,11 +61,14 @@ class Exporter:
             self.scheduler,
             self.flights,
             lambda: Store(os.environ),
-            Options(),
+            self.question,
             30,
             0.05,
         )
         self.client = TestClient(Guard(app.build(parts), lambda: self.config))
+
+    def question(self, name: str, is_first: bool) -> Question:  # noqa: ARG002
+        return Question(name, Options(), exclude=self.exclude)
 
     def ask(self, question: Question, answers: Answers, cancellation: Cancellation) -> Checked:  # noqa: ARG002
         self.asked.append(question)
@@ -132,7 +137,6 @@ def test_a_scrape_waits_for_no_check(exporter: Exporter) -> None:
     exporter.scheduler.start()
     until(lambda: exporter.asked, "the check runs")
     assert exporter.client.get("/metrics").status_code == 200
-    assert exporter.client.get("/-/healthy").status_code == 200
     assert exporter.client.get("/-/ready").status_code == 503
     exporter.proceed.set()
     until(lambda: exporter.client.get("/-/ready").status_code == 200, "ready")
@@ -147,9 +151,18 @@ def test_a_probe_checks_now(exporter: Exporter) -> None:
     assert exporter.asked[0].options.canary == ("linux/amd64",)
 
 
-def test_probes_of_one_builder_share_one_check(exporter: Exporter) -> None:
+def test_probes_of_one_builder_share_one_check(exporter: Exporter, monkeypatch: pytest.MonkeyPatch) -> None:
     exporter.proceed.clear()
     answers: list[int] = []
+    joined = threading.Semaphore(0)
+    join = exporter.flights.join
+
+    def counting(question: Question) -> Flight:
+        flight = join(question)
+        joined.release()
+        return flight
+
+    monkeypatch.setattr(exporter.flights, "join", counting)
     threads = [
         threading.Thread(
             target=lambda: answers.append(exporter.client.get("/probe", params={"target": "fleet"}).status_code)
@@ -158,12 +171,61 @@ def test_probes_of_one_builder_share_one_check(exporter: Exporter) -> None:
     ]
     for thread in threads:
         thread.start()
-    until(lambda: exporter.asked, "asked")
+    for _ in threads:
+        assert joined.acquire(timeout=10)
     exporter.proceed.set()
     for thread in threads:
         thread.join(10)
     assert answers == [200] * 5
-    assert len(exporter.asked) < 5
+    assert len(exporter.asked) == 1
+
+
+def test_a_probe_that_finds_no_time_is_no_verdict(exporter: Exporter) -> None:
+    """A 503 is a scrape that failed: `up 0`, and not a builder that is down."""
+    exporter.proceed.clear()
+    other = exporter.flights.join(Question("fleet", Options(canary=())))
+    until(lambda: other.begun, "another check runs")
+    headers = {"X-Prometheus-Scrape-Timeout-Seconds": "0.2"}
+    assert exporter.client.get("/probe", params={"target": "fleet"}, headers=headers).status_code == 503
+    exporter.proceed.set()
+    other.done.result(5)
+    assert len(exporter.asked) == 1
+
+
+def test_a_probe_of_some_nodes_says_nothing_of_the_builder(exporter: Exporter) -> None:
+    assert "bxhealth_builder_up" in exporter.client.get("/probe", params={"target": "fleet"}).text
+    assert "bxhealth_builder" not in exporter.client.get("/probe", params={"target": "fleet", "node": "n1"}).text
+
+
+def test_what_the_system_refuses_a_probe_is_503(exporter: Exporter, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: Question) -> Flight:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(exporter.flights, "join", refuse)
+    answer = exporter.client.get("/probe", params={"target": "fleet"})
+    assert (answer.status_code, "Too many" in answer.text) == (503, True)
+
+
+def test_it_is_healthy_while_it_checks_and_renders(exporter: Exporter) -> None:
+    assert exporter.client.get("/-/healthy").status_code == 503
+    exporter.scheduler.start()
+    assert exporter.client.get("/-/healthy").status_code == 200
+    exporter.scheduler.stop()
+    until(lambda: exporter.client.get("/-/healthy").status_code == 503, "it checks no more")
+
+
+def test_the_figures_of_the_process_are_of_now(exporter: Exporter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also while no check ends, such as in a long interval."""
+    monkeypatch.setattr(exposition, "_REFRESH_SECONDS", 0.01)
+    exporter.show("fleet", checked(up()))
+
+    def descriptors() -> int:
+        text = exporter.client.get("/metrics").text
+        return int(float(next(line for line in text.splitlines() if line.startswith("process_open_fds")).split()[1]))
+
+    before = descriptors()
+    with Path(os.devnull).open():
+        until(lambda: descriptors() > before, "one more")
 
 
 def test_a_probe_answers_before_prometheus_gives_up(exporter: Exporter) -> None:

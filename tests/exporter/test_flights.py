@@ -7,9 +7,11 @@ import pytest
 
 from bxhealth.deadline import Cancellation
 from bxhealth.errors import Cancelled
+from bxhealth.exporter import flights as flights_module
 from bxhealth.exporter.asking import Answers, Question
 from bxhealth.exporter.flights import Busy, Flights, Stopped
 from bxhealth.exporter.results import Checked
+from bxhealth.model import Builder, Cause, Node
 from bxhealth.options import Limits, Options
 from tests.awaiting import until
 from tests.exporter.reports import checked, up
@@ -85,6 +87,69 @@ def test_only_so_many_wait() -> None:
     with pytest.raises(Busy):
         for i in range(100):
             flights.join(question("fleet", f"n{i}"))
+    flights.stop(5)
+
+
+def test_the_schedule_comes_before_all_that_wait() -> None:
+    builders = Builders()
+    flights = Flights(builders.ask)
+    flights.join(question("fleet", "running"))
+    with pytest.raises(Busy):
+        for i in range(100):
+            flights.join(question("fleet", f"n{i}"))
+    scheduled = flights.join(question(), first=True)
+    builders.proceed.release(2)
+    scheduled.done.result(5)
+    assert [q.only for q in builders.asked[:2]] == [("running",), ()]
+    flights.stop(5)
+
+
+def test_what_nobody_waits_for_any_more_is_not_begun() -> None:
+    builders = Builders()
+    flights = Flights(builders.ask)
+    running = flights.join(question("fleet", "running"))
+    left, shared, stayed = (flights.join(question("fleet", name)) for name in ("left", "shared", "stayed"))
+    assert flights.join(question("fleet", "shared")) is shared
+    for flight in (left, shared, running):
+        flights.leave(flight)
+    builders.proceed.release(10)
+    stayed.done.result(5)
+    assert [q.only for q in builders.asked] == [("running",), ("shared",), ("stayed",)]
+
+
+def test_who_asks_how_it_is_now_does_not_get_what_was_asked_long_ago(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flights_module, "_FRESH_SECONDS", 0.0)
+    builders = Builders()
+    flights = Flights(builders.ask)
+    long = flights.join(question())
+    until(lambda: long.begun is not None, "it runs")
+    now = flights.join(question())
+    assert now is not long
+    assert flights.join(question()) is now
+    # who cannot wait for it gets what is known
+    with pytest.raises(Busy):
+        now.so_far(question(), 1)
+    long.answers.asking(Builder("fleet", "remote", (Node("n1", ""), Node("n2", ""))))
+    long.answers.finished(Builder("", "", ()), Node("n1", ""), [up("n1")])
+    nodes = {node.name: node.cause for node in now.so_far(question(), 1).report.nodes}
+    assert nodes == {"n1": None, "n2": Cause.DEADLINE_EXCEEDED}
+    builders.proceed.release(2)
+    assert now.done.result(5) is not long.done.result(5)
+
+
+def test_a_thread_that_cannot_be_started_wedges_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    builders = Builders()
+    flights = Flights(builders.ask)
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError):
+            flights.join(question())
+    builders.proceed.release()
+    assert flights.join(question()).done.result(5)
     flights.stop(5)
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from bxhealth.exporter.history import RECENT, remember
 from bxhealth.exporter.results import Results
-from bxhealth.model import Cause, CheckResult, Node, Status
+from bxhealth.model import Cause, CheckResult, Status
 from tests.exporter.reports import AT, builder, checked, down, up
 
 
@@ -30,14 +30,44 @@ def test_a_builder_that_cannot_be_read_forgets_nothing() -> None:
 
 
 def test_what_a_node_declares_is_known_before_it_was_reached() -> None:
-    stored = [Node("n1", "tcp://n1", ("linux/arm64",))]
-    assert remember({}, builder(down()), AT, stored)["n1"].platforms == ("linux/arm64",)
+    node = replace(down(), declared_platforms=("linux/arm64",))
+    assert remember({}, builder(node), AT)["n1"].platforms == ("linux/arm64",)
 
 
 def test_a_node_that_was_made_anew_is_not_held_to_what_it_served() -> None:
-    before = remember({}, builder(up(platforms=["linux/riscv64"])), AT, [Node("n1", "tcp://a")])
-    assert "linux/riscv64" in remember(before, builder(down()), AT, [Node("n1", "tcp://a")])["n1"].platforms
-    assert "linux/riscv64" not in remember(before, builder(down()), AT, [Node("n1", "tcp://b")])["n1"].platforms
+    before = remember({}, builder(up(platforms=["linux/riscv64"])), AT)
+    assert "linux/riscv64" in remember(before, builder(down()), AT)["n1"].platforms
+    anew = replace(down(), endpoint="tcp://elsewhere")
+    assert "linux/riscv64" not in remember(before, builder(anew), AT)["n1"].platforms
+
+
+def test_replicas_are_remembered_while_only_their_node_has_a_report() -> None:
+    """Of a kubernetes node that cannot be reached nobody knows how many replicas it has."""
+    histories = remember({}, builder(down("k[1]"), up("k[2]"), up("other")), AT)
+    histories = remember(histories, builder(down("k")), AT)
+    assert set(histories) == {"k", "k[1]", "k[2]"}
+    histories = remember(histories, builder(down("k[1]"), up("k[2]")), AT)
+    assert histories["k[1]"].failures == {Cause.ENDPOINT_REFUSED: 2}
+    assert histories["k"].failures == {Cause.ENDPOINT_REFUSED: 1}
+
+
+def test_what_was_taken_before_is_not_counted_again() -> None:
+    results = Results()
+    results.put("fleet", checked(down("n1"), down("n2")))
+    results.put_answers("fleet", builder(down("n1"), up("n2")), ["n1"], AT + 1)
+    failures = {name: history.failures for name, history in results.latest[0].histories.items()}
+    assert failures == {"n1": {Cause.ENDPOINT_REFUSED: 2}, "n2": {Cause.ENDPOINT_REFUSED: 1}}
+    assert results.latest[0].ended_at == AT
+    results.put("fleet", checked(down("n1"), down("n2"), at=AT + 2), known={"n1"})
+    failures = {name: history.failures for name, history in results.latest[0].histories.items()}
+    assert failures == {"n1": {Cause.ENDPOINT_REFUSED: 2}, "n2": {Cause.ENDPOINT_REFUSED: 2}}
+
+
+def test_an_entry_that_cannot_be_read_does_not_change_the_builder_s_name() -> None:
+    results = Results()
+    results.put("fleet", checked(up(), name="Fleet"))
+    results.put("fleet", checked(error="cut off", name="fleet"))
+    assert [c.report.name for c in results.latest] == ["Fleet"]
 
 
 def test_a_platform_that_a_canary_refuted_is_known() -> None:

@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from bxhealth.exporter.exposition import Form, render
 from bxhealth.exporter.metrics import ChecksCollector, ProbeCollector
 from bxhealth.exporter.results import Checked
-from bxhealth.model import Cause, Status
+from bxhealth.model import Cause, CheckResult, Status
 from tests.exporter.reports import AT, builder, checked, down, up
 
 TABLE = {
@@ -34,14 +34,16 @@ TABLE = {
     "bxhealth_builder_platform_nodes_up": {"builder", "platform"},
     "bxhealth_builder_check_duration_seconds": {"builder"},
     "bxhealth_builder_last_check_timestamp_seconds": {"builder"},
+    "bxhealth_registry_up": {"registry"},
+    "bxhealth_check_interval_seconds": set(),
     "bxhealth_build_info": {"version"},
 }
 TEXT, OPENMETRICS = Form(False, False), Form(True, False)
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
-def samples(checks: Sequence[Checked]) -> Series:
-    collector = ChecksCollector([check.after(check.histories) for check in checks], "1.2.3")
+def samples(checks: Sequence[Checked], interval: float | None = None) -> Series:
+    collector = ChecksCollector([check.after(check.histories) for check in checks], "1.2.3", interval)
     series = _series(text_string_to_metric_families(render(collector, TEXT).decode()))
     openmetrics = openmetrics_families(render(collector, OPENMETRICS).decode())  # type: ignore[no-untyped-call]
     assert _series(openmetrics) == series
@@ -72,7 +74,8 @@ def test_names_and_labels_are_those_of_the_design() -> None:
         "disk_free_bytes": 10.0,
         "disk_free_inodes": 5.0,
     }
-    series = samples([checked(up("n1", **figures), down("n2"))])
+    asked = (CheckResult("registry", Status.HEALTHY, target="a.example"),)
+    series = samples([replace(checked(up("n1", **figures), down("n2")), client=asked)], 30)
     assert {name: {key for key, _ in of} for name, of in series} == TABLE
     assert value(series, "bxhealth_node_disk_free_bytes", node="n1") == 10
     assert value(series, "bxhealth_node_certificate_not_after_timestamp_seconds", node="n1") == 1.8e9
@@ -145,11 +148,32 @@ def test_of_nodes_with_one_name_the_worst_counts() -> None:
 
 
 def test_a_probe_says_whether_it_succeeded() -> None:
-    text = render(ProbeCollector(checked(up()), 0.5), TEXT).decode()
+    text = render(ProbeCollector(checked(up(), down("n2")).after({}), 0.5, whole=True), TEXT).decode()
     series = _series(text_string_to_metric_families(text))
-    assert value(series, "probe_success") == 1
+    assert value(series, "probe_success") == 0
+    assert value(series, "bxhealth_builder_nodes_up") == 1
     assert value(series, "probe_duration_seconds") == 0.5
     assert value(series, "bxhealth_node_up", node="n1") == 1
+
+
+def test_a_probe_counts_nothing_and_says_nothing_of_nodes_that_were_not_asked() -> None:
+    text = render(ProbeCollector(checked(down()).after({}), 0.5, whole=False), TEXT).decode()
+    names = {name for name, _ in _series(text_string_to_metric_families(text))}
+    assert "bxhealth_node_up" in names
+    assert not [name for name in names if "_builder_" in name or name.endswith("_total") or "last_success" in name]
+
+
+def test_registries_and_the_interval() -> None:
+    asked = (
+        CheckResult("registry", Status.HEALTHY, target="a.example"),
+        CheckResult("registry", Status.WARNING, Cause.REGISTRY_DENIED, target="b.example"),
+        CheckResult("registry", Status.SKIPPED, target="c.example"),
+    )
+    series = samples([replace(checked(up()), client=asked)], 30)
+    assert value(series, "bxhealth_registry_up", registry="a.example") == 1
+    assert value(series, "bxhealth_registry_up", registry="b.example") == 0
+    assert len([1 for name, _ in series if name == "bxhealth_registry_up"]) == 2
+    assert value(series, "bxhealth_check_interval_seconds") == 30
 
 
 # whatever JSON can hold, lone surrogates included

@@ -9,7 +9,7 @@ import pytest
 from bxhealth.exporter import probe
 from bxhealth.exporter.asking import Question
 from bxhealth.exporter.probe import BadProbe
-from bxhealth.options import Limits, Options
+from bxhealth.options import ALL_PLATFORMS, Judging, Limits, Options
 from bxhealth.store import Store
 from tests import stores
 
@@ -29,8 +29,9 @@ def ask(
     canaries: Sequence[str] = (),
     seconds: float = 10,
     options: Options = Options(),  # noqa: B008
+    exclude: tuple[str, ...] = (),
 ) -> Question:
-    return probe.question(store, targets, nodes, canaries, seconds, options)
+    return probe.question(store, targets, nodes, canaries, seconds, Question("", options, exclude=exclude))
 
 
 @pytest.mark.parametrize(
@@ -69,6 +70,19 @@ def test_only_the_target_s_own_nodes_can_be_named(store: Store) -> None:
     assert ask(store, "fleet", nodes=["n2", "n1", "n2"]).only == ("n1", "n2")
     with pytest.raises(BadProbe):
         ask(store, "fleet", nodes=["n1", "tcp://127.0.0.1:1"])
+
+
+def test_a_node_that_is_not_watched_is_not_probed(store: Store) -> None:
+    assert ask(store, "fleet", exclude=("n2",)).exclude == ("n2",)
+    assert ask(store, "fleet", nodes=["n1"], exclude=("n2",)).only == ("n1",)
+    with pytest.raises(BadProbe):
+        ask(store, "fleet", nodes=["n2"], exclude=("n2",))
+
+
+def test_some_nodes_are_not_judged_by_what_is_required_of_all(store: Store) -> None:
+    judging = Judging(policy=ALL_PLATFORMS, min_nodes=2, required=("linux/arm64",), strict=True)
+    assert ask(store, "fleet", options=Options(judging=judging)).options.judging == judging
+    assert ask(store, "fleet", nodes=["n1"], options=Options(judging=judging)).options.judging == Judging(strict=True)
 
 
 def test_a_malformed_entry_is_a_target_all_the_same(store: Store) -> None:

@@ -1,19 +1,25 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+
+import pytest
 
 from bxhealth.deadline import Cancellation
 from bxhealth.errors import StoreError
+from bxhealth.exporter import scheduler as scheduler_module
 from bxhealth.exporter.asking import Answers, Gone, Question
 from bxhealth.exporter.choice import Chosen
-from bxhealth.exporter.flights import Flights
+from bxhealth.exporter.flights import Flight, Flights
 from bxhealth.exporter.results import Checked, Results
 from bxhealth.exporter.scheduler import Scheduler
+from bxhealth.model import Builder, Node, NodeReport
 from bxhealth.options import Options
 from tests.awaiting import until
-from tests.exporter.reports import checked, up
+from tests.exporter.reports import checked, down, up
+
+NOBODY = Builder("", "", ())
 
 
 class World:
@@ -26,18 +32,33 @@ class World:
         self.held = threading.Event()
         self.held.set()
         self.complaints: list[str] = []
+        self.before: Collection[str] = ()
+        self.answers: list[NodeReport] = []
+        self.first: list[str] = []
+        self.error: Exception | None = None
         self.results = Results()
 
-    def choose(self) -> Chosen:
+    def question(self, name: str, is_first: bool) -> Question:
+        if is_first:
+            self.first.append(name)
+        return Question(name, Options())
+
+    def choose(self, before: Collection[str]) -> Chosen:
+        self.before = before
         if isinstance(self.chosen, StoreError):
             raise self.chosen
         return self.chosen
 
     def ask(self, question: Question, answers: Answers, cancellation: Cancellation) -> Checked:  # noqa: ARG002
         self.asked.append(question.builder)
+        answers.asking(Builder(question.builder, "remote", tuple(Node(node.name, "") for node in self.answers)))
+        for node in self.answers:
+            answers.finished(NOBODY, Node(node.name, ""), [node])
         self.held.wait(10)
         if question.builder in self.gone:
-            raise Gone
+            raise Gone("it is gone")
+        if self.error:
+            raise self.error
         return checked(up(), name=question.builder)
 
     @property
@@ -45,11 +66,11 @@ class World:
         return [c.report.name for c in self.results.latest]
 
     @contextmanager
-    def watched(self, interval: float = 0.02) -> Iterator[Scheduler]:
-        flights = Flights(self.ask)
+    def watched(self, interval: float = 0.02, flights: Flights | None = None) -> Iterator[Scheduler]:
+        flights = flights or Flights(self.ask)
         scheduler = Scheduler(
             self.choose,
-            lambda name: Question(name, Options()),
+            self.question,
             flights,
             self.results,
             interval,
@@ -120,6 +141,73 @@ def test_a_slow_builder_holds_up_no_other_and_is_not_checked_twice_at_once() -> 
         world.gone = {"gone"}
         until(lambda: world.asked.count("gone") == 1, "the other is asked")
         assert world.asked.count("slow") == 1
+
+
+def test_a_node_that_takes_long_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduler_module, "_LONG_SECONDS", 0.05)
+    world = World("a")
+    with world.watched():
+        world.results.put("a", checked(up("n1"), up("n2"), name="a"))
+        until(lambda: len(world.asked) > 2, "checked")
+        world.results.put("a", checked(up("n1"), up("n2"), name="a"))
+        world.held.clear()
+        world.answers = [down("n1")]
+
+        def is_up() -> dict[str, bool]:
+            return {node.name: node.cause is None for node in world.results.latest[0].report.nodes}
+
+        until(lambda: is_up() == {"n1": False}, "what is known is shown while the check runs")
+
+
+def test_one_that_the_store_has_no_more_is_dropped_and_said() -> None:
+    """All of its nodes that are meant are gone, though the builder is there."""
+    world = World("a")
+    with world.watched() as scheduler:
+        until(lambda: world.shown == ["a"], "a is there")
+        world.gone = {"a"}
+        until(lambda: world.shown == [], "its series are gone")
+        assert scheduler.problems == ("it is gone",)
+        until(lambda: world.complaints == ["it is gone"], "said once")
+        world.gone = set()
+        until(lambda: world.shown == ["a"] and not scheduler.problems, "a is back")
+
+
+def test_a_defect_of_one_check_ends_no_other() -> None:
+    world = World("a")
+    world.error = ZeroDivisionError("a defect")
+    with world.watched() as scheduler:
+        until(lambda: len(world.asked) > 3, "checked again and again")
+        assert "internal error: ZeroDivisionError" in scheduler.problems[0]
+        world.error = None
+        until(lambda: world.shown == ["a"] and not scheduler.problems, "a is back")
+        assert scheduler.is_alive
+
+
+@pytest.mark.parametrize("error", [OSError(24, "Too many open files"), RuntimeError("can't start new thread")])
+def test_what_the_system_refuses_is_tried_again(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduler_module, "_RETRY_SECONDS", 0.01)
+    world = World("a")
+
+    class Refusing(Flights):
+        refusals = 3
+
+        def join(self, question: Question, *, first: bool = False) -> Flight:
+            if self.refusals:
+                self.refusals -= 1
+                raise error
+            return super().join(question, first=first)
+
+    with world.watched(flights=Refusing(world.ask)) as scheduler:
+        until(lambda: world.shown == ["a"] and not scheduler.problems, "a is checked")
+    assert [line for line in world.complaints if "cannot be begun" in line]
+
+
+def test_one_builder_asks_what_is_about_none() -> None:
+    world = World("a", "b")
+    with world.watched():
+        until(lambda: world.asked.count("a") > 3 and world.asked.count("b") > 3, "many checks")
+    assert set(world.first) == {"a"}
+    assert set(world.before) == {"a", "b"}
 
 
 def test_a_result_is_counted_once_however_long_the_check_took() -> None:

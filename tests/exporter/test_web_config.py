@@ -77,6 +77,71 @@ def test_a_change_is_seen_and_a_bad_one_is_said_once(tmp_path: Path) -> None:
     assert set(file.config.users) == {"bob"}
 
 
+def test_a_file_that_is_emptied_lets_nobody_in(tmp_path: Path) -> None:
+    """Which is what an editor that writes in place does for a moment, and a full disk for good."""
+    said: list[str] = []
+    path = tmp_path / "web.yml"
+    path.write_text(f"basic_auth_users: {{alice: {HASH}}}")
+    file = WebConfigFile(path, said.append)
+    path.write_text("")
+    assert set(file.config.users) == {"alice"}
+    assert "passwords" in said[-1]
+
+
+def test_a_change_while_it_is_read_is_not_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "web.yml"
+    path.write_text(f"basic_auth_users: {{alice: {HASH}}}")
+    file = WebConfigFile(path, print)
+    read = Path.read_text
+    texts = [f"basic_auth_users: {{bob: {HASH}}}", f"basic_auth_users: {{carol: {HASH}}}"]
+
+    def read_then_change(self: Path, *_: object) -> str:
+        content = read(self)
+        if self == path and texts:
+            path.write_text(texts.pop(0))
+        return content
+
+    monkeypatch.setattr(Path, "read_text", read_then_change)
+    path.write_text(f"basic_auth_users: {{dave: {HASH}, eve: {HASH}}}")
+    assert set(file.config.users) == {"carol"}
+    assert not texts
+
+
+def test_a_file_that_changes_all_the_time_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    path = tmp_path / "web.yml"
+    path.write_text(f"basic_auth_users: {{alice: {HASH}}}")
+    file = WebConfigFile(path, said.append)
+    read, count = Path.read_text, iter(range(1000))
+
+    def read_then_change(self: Path, *_: object) -> str:
+        content = read(self)
+        path.write_text(f"basic_auth_users: {{u{next(count)}: {HASH}}}")
+        return content
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_text", read_then_change)
+        path.write_text("")
+        assert set(file.config.users) == {"alice"}
+        assert "all the time" in said[-1]
+    (user,) = file.config.users
+    assert user.startswith("u")
+
+
+def test_a_file_that_was_missing_is_seen_when_it_comes(tmp_path: Path, authority: Authority) -> None:
+    first, second = authority.issue("web-1"), authority.issue("web-2")
+    path = tmp_path / "web.yml"
+    path.write_text(f"tls_server_config: {{cert_file: {first.cert}, key_file: {first.key}}}")
+    said: list[str] = []
+    file = WebConfigFile(path, said.append)
+    before = file.context
+    path.write_text(f"tls_server_config: {{cert_file: later.crt, key_file: {second.key}}}")
+    assert file.context is before
+    assert "later.crt" in said[-1]
+    (tmp_path / "later.crt").write_bytes(second.cert.read_bytes())
+    assert file.context is not before
+
+
 def test_one_that_cannot_be_used_is_an_error_at_the_start(tmp_path: Path) -> None:
     with pytest.raises(WebConfigError, match=r"web\.yml"):
         WebConfigFile(tmp_path / "web.yml", print)

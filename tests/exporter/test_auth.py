@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import bcrypt
+import pytest
+
+from bxhealth.exporter import auth
+from bxhealth.exporter.auth import Passwords, TooManyGuesses
+
+USERS = {"alice": bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()}
+
+
+def test_guesses_neither_push_out_the_right_password_nor_stand_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    compare, proceed = auth._is_password, threading.Event()
+
+    def slowly(password: str, hashed: str) -> bool:
+        proceed.wait(10)
+        return compare(password, hashed)
+
+    async def run() -> None:
+        passwords = Passwords()
+        assert await passwords.match(USERS, "alice", "secret")
+        for number in range(auth._MAX_REMEMBERED + 1):
+            passwords._wrong.add(b"%d" % number)
+        monkeypatch.setattr(auth, "_is_password", slowly)
+        guesses = [asyncio.create_task(passwords.match(USERS, "alice", f"guess {i}")) for i in range(50)]
+        while passwords._guesses < auth._MAX_GUESSES:
+            await asyncio.sleep(0)
+        # the scraper gets in while they wait
+        assert await asyncio.wait_for(passwords.match(USERS, "alice", "secret"), 5)
+        proceed.set()
+        outcomes = await asyncio.gather(*guesses, return_exceptions=True)
+        refused = [outcome for outcome in outcomes if isinstance(outcome, TooManyGuesses)]
+        assert outcomes.count(False) + len(refused) == len(guesses)
+        assert len(refused) == len(guesses) - auth._MAX_GUESSES
+
+    asyncio.run(run())
+
+
+def test_a_wrong_password_is_compared_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scraper with an old password asks for ever."""
+    compared: list[str] = []
+
+    def noting(password: str, hashed: str) -> bool:  # noqa: ARG001
+        compared.append(password)
+        return False
+
+    monkeypatch.setattr(auth, "_is_password", noting)
+
+    async def run() -> None:
+        passwords = Passwords()
+        for _ in range(3):
+            assert not await passwords.match(USERS, "alice", "old")
+
+    asyncio.run(run())
+    assert compared == ["old"]
