@@ -17,7 +17,7 @@ import time
 import urllib.parse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from .monitoring import get, programs, serving
 from .testbed.builders import Client, Node
@@ -114,18 +114,22 @@ def resident_kibibytes(pid: int) -> int:
     return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS:")))
 
 
-def least_resident_kibibytes(pid: int) -> int:
-    """What a process has in memory between its rounds: the least of a while."""
-    ends, least = time.monotonic() + 2, resident_kibibytes(pid)
+class Held(NamedTuple):
+    """What a process holds on to."""
+
+    kibibytes: int
+    threads: int
+    descriptors: int
+
+
+def least_held(pid: int) -> Held:
+    """What a process has between its rounds: the least of each in a while."""
+    ends, looks = time.monotonic() + 5, []
     while time.monotonic() < ends:
-        least = min(least, resident_kibibytes(pid))
-        time.sleep(0.01)
-    return least
-
-
-def held(pid: int) -> tuple[int, int]:
-    """How many threads and descriptors a process has."""
-    return len(list((PROC / str(pid) / "task").iterdir())), len(list((PROC / str(pid) / "fd").iterdir()))
+        counts = [len(list((PROC / str(pid) / what).iterdir())) for what in ("task", "fd")]
+        looks.append(Held(resident_kibibytes(pid), *counts))
+        time.sleep(0.005)
+    return Held(*(min(looked) for looked in zip(*looks, strict=True)))
 
 
 def value(url: str, series: str) -> float:
@@ -213,13 +217,13 @@ def memory(bench: Bench, port: int, rounds: int) -> str:
                 return value(url, f'bxhealth_node_failures_total{{builder="{BUILDER}"') >= count
 
             wait_until(lambda: done(10), "10 rounds", seconds=120)
-            before, before_held = least_resident_kibibytes(pid), held(pid)
+            before = least_held(pid)
             wait_until(lambda: done(rounds), f"{rounds} rounds", seconds=3600)
-            after, after_held = least_resident_kibibytes(pid), held(pid)
+            after = least_held(pid)
     return (
-        f"memory after {rounds} rounds over {COMPARED + 1} nodes: {after / 1024:.1f} MiB, after 10: "
-        f"{before / 1024:.1f} MiB, growth {(after / before - 1) * 100:+.1f} %; threads and descriptors then "
-        f"{after_held}, before {before_held}"
+        f"memory after {rounds} rounds over {COMPARED + 1} nodes: {after.kibibytes / 1024:.1f} MiB, after 10: "
+        f"{before.kibibytes / 1024:.1f} MiB, growth {(after.kibibytes / before.kibibytes - 1) * 100:+.1f} %; "
+        f"threads {after.threads} and {before.threads}, descriptors {after.descriptors} and {before.descriptors}"
     )
 
 

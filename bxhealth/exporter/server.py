@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import gc
 import ipaddress
 import os
 import resource
 import select
 import signal
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -32,10 +30,8 @@ from bxhealth.options import Options, Threshold
 from bxhealth.store import Store
 from bxhealth.turns import Turns
 
-_SWITCH_SECONDS = 0.001
-_COLLECT_AFTER = (5_000, 10, 50)
-"""The youngest garbage soon, which is cheap; all of it hardly ever by itself."""
 _M_ARENA_MAX = -8
+_HEAPS = 2
 _TURNS = 2
 """So many threads of checks compute at once: Python runs one, and while that one asks the kernel, another."""
 _WATCH_SECONDS = 10.0
@@ -85,12 +81,7 @@ def serve(serving: Serving, options: Options, complain: Callable[[str], None]) -
     # what a daemon of Prometheus's family reads anew on SIGHUP is read anew all the time
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
-    # a scrape waits for the threads of a round that compute, each for as long as this
-    sys.setswitchinterval(_SWITCH_SECONDS)
-    # and for the garbage collector, which is called below instead of in the middle of rounds, several times each
-    gc.freeze()
-    gc.set_threshold(*_COLLECT_AFTER)
-    _share_one_heap()
+    _share_heaps()
     _take_all_descriptors()
     config = WebConfigFile(serving.web_config, complain) if serving.web_config else None
     sockets = [listen(address) for address in serving.addresses]
@@ -136,7 +127,6 @@ def serve(serving: Serving, options: Options, complain: Callable[[str], None]) -
             for name, part in (("web server", server), ("scheduler", scheduler), ("exposition", exposition)):
                 if not part.is_alive:
                     raise Broken(f"internal error: the {name} has ended")
-            gc.collect()
     finally:
         scheduler.stop()
         exposition.stop()
@@ -176,10 +166,10 @@ class Signals:
         )
 
 
-def _share_one_heap() -> None:
-    """Have all threads allocate from one heap: with one a thread, as glibc has it, memory grows and never shrinks.
+def _share_heaps() -> None:
+    """Have all threads allocate from few heaps: with several a processor, as glibc has it, each grows by itself.
 
     glibc's malloc.h; there is nothing to do elsewhere.
     """
     with contextlib.suppress(OSError, AttributeError, TypeError):
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _HEAPS)
