@@ -17,14 +17,14 @@ import time
 import urllib.parse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from .monitoring import get, programs, serving
 from .testbed.builders import Client, Node
 from .testbed.faults import refusing_address
 from .testbed.hosts import Host
 from .testbed.packages import Tools, install
-from .testbed.processes import PROC
+from .testbed.processes import PROC, held
 from .testbed.waiting import wait_until
 
 SCRAPED: Final = 1000
@@ -106,30 +106,6 @@ def cpu_seconds(pid: int) -> float:
     """The CPU time of a process, user's and system's."""
     fields = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS
-
-
-def resident_kibibytes(pid: int) -> int:
-    """What a process has in memory."""
-    status = (PROC / str(pid) / "status").read_text()
-    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS:")))
-
-
-class Held(NamedTuple):
-    """What a process holds on to."""
-
-    kibibytes: int
-    threads: int
-    descriptors: int
-
-
-def least_held(pid: int) -> Held:
-    """What a process has between its rounds: the least of each in a while."""
-    ends, looks = time.monotonic() + 5, []
-    while time.monotonic() < ends:
-        counts = [len(list((PROC / str(pid) / what).iterdir())) for what in ("task", "fd")]
-        looks.append(Held(resident_kibibytes(pid), *counts))
-        time.sleep(0.005)
-    return Held(*(min(looked) for looked in zip(*looks, strict=True)))
 
 
 def value(url: str, series: str) -> float:
@@ -217,9 +193,9 @@ def memory(bench: Bench, port: int, rounds: int) -> str:
                 return value(url, f'bxhealth_node_failures_total{{builder="{BUILDER}"') >= count
 
             wait_until(lambda: done(10), "10 rounds", seconds=120)
-            before = least_held(pid)
+            before = held(pid, 5)
             wait_until(lambda: done(rounds), f"{rounds} rounds", seconds=3600)
-            after = least_held(pid)
+            after = held(pid, 5)
     return (
         f"memory after {rounds} rounds over {COMPARED + 1} nodes: {after.kibibytes / 1024:.1f} MiB, after 10: "
         f"{before.kibibytes / 1024:.1f} MiB, growth {(after.kibibytes / before.kibibytes - 1) * 100:+.1f} %; "

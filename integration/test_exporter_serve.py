@@ -8,7 +8,7 @@ import ssl
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 from urllib.parse import urlsplit
 
 import bcrypt
@@ -22,12 +22,12 @@ from .testbed.certs import Authority, Credential
 from .testbed.hosts import NODE_CONTAINER, Host
 from .testbed.image import WORKING_NODE
 from .testbed.listener import free_port
-from .testbed.processes import PROC, command_line, pids_of_container
+from .testbed.processes import command_line, held, pids_of_container
 from .testbed.relay import remote_node
 from .testbed.waiting import wait_until
 
 END: Final = 2.0
-_LOOKING: Final = 3.0
+_LOOKING: Final = 2.0
 
 
 @pytest.fixture
@@ -150,9 +150,9 @@ def test_it_holds_on_to_nothing(client: Client, hosts: list[Host]) -> None:
 
             pid = running.process.pid
             wait_until(lambda: rounds() > 20, "the first rounds", seconds=60)
-            before = _least_held(pid)
+            before = held(pid, _LOOKING)
             wait_until(lambda: rounds() > 220, "200 more rounds", seconds=120)
-            after = _least_held(pid)
+            after = held(pid, _LOOKING)
             assert after.threads <= before.threads
             assert after.descriptors <= before.descriptors
             end(running)
@@ -213,25 +213,6 @@ def test_a_plain_listener_for_everybody_warns(client: Client, host: str, warns: 
 def _has_buildctl(host: Host, node: str) -> bool:
     container = host.container_id(f"{NODE_CONTAINER}{node}")
     return any("buildctl" in command_line(pid) for pid in pids_of_container(container))
-
-
-class _Held(NamedTuple):
-    """How many threads and descriptors a process has."""
-
-    threads: int
-    descriptors: int
-
-
-def _least_held(pid: int) -> _Held:
-    """What it has between its checks: the least of each in all looks of some seconds."""
-    ends, looks = time.monotonic() + _LOOKING, []
-    while time.monotonic() < ends:
-        looks.append(_Held(_count(pid, "task"), _count(pid, "fd")))
-    return _Held(min(look.threads for look in looks), min(look.descriptors for look in looks))
-
-
-def _count(pid: int, what: str) -> int:
-    return sum(1 for _ in (PROC / str(pid) / what).iterdir())
 
 
 def _install(directory: Path, credential: Credential) -> None:

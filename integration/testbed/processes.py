@@ -3,8 +3,10 @@
 import contextlib
 import os
 import subprocess
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from .errors import TestbedError
 
@@ -97,3 +99,45 @@ def send_signal(pid: int, signal_number: int) -> None:
     """Signal a process; one that is already gone is as good as signalled."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal_number)
+
+
+class Held(NamedTuple):
+    """What a process holds on to."""
+
+    threads: int
+    descriptors: int
+    kibibytes: int
+
+
+def held(pid: int, seconds: float) -> Held:
+    """What a process keeps for `seconds`: threads and descriptors that stay all the time, and the least memory.
+
+    The least count of them would not do: something is under way in every look at a busy process.
+    """
+    ends = time.monotonic() + seconds
+    threads, descriptors, kibibytes = _threads(pid), _descriptors(pid), resident_kibibytes(pid)
+    while time.monotonic() < ends:
+        threads &= _threads(pid)
+        descriptors &= _descriptors(pid)
+        kibibytes = min(kibibytes, resident_kibibytes(pid))
+        time.sleep(0.005)
+    return Held(len(threads), len(descriptors), kibibytes)
+
+
+def resident_kibibytes(pid: int) -> int:
+    """What a process has in memory."""
+    status = (PROC / str(pid) / "status").read_text()
+    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS:")))
+
+
+def _threads(pid: int) -> set[str]:
+    return {thread.name for thread in (PROC / str(pid) / "task").iterdir()}
+
+
+def _descriptors(pid: int) -> set[tuple[str, str]]:
+    """By number and what it is of, which the kernel numbers as well: numbers alone are used again at once."""
+    found = set()
+    for descriptor in (PROC / str(pid) / "fd").iterdir():
+        with contextlib.suppress(OSError):
+            found.add((descriptor.name, str(descriptor.readlink())))
+    return found
