@@ -8,6 +8,7 @@ import queue
 import random
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -165,6 +166,8 @@ class Checker:
                 for outcome in outcomes
             ]
         except NodeFailure as failure:
+            # a frame that keeps the failure it has raised keeps itself, and by its callers the whole run
+            traceback.clear_frames(failure.__traceback__)
             return [_report(node.name, node, steps, self.options.judging, log_tail=failure.log_tail)]
         finally:
             link.close()

@@ -21,6 +21,7 @@ from bxhealth.deadline import Deadline
 from bxhealth.errors import BxhealthError, NodeFailure
 from bxhealth.model import Cause
 from bxhealth.transports.stream import Stream, StreamReader, closed_early
+from bxhealth.transports.tls import PeerCertificate, TlsStream
 
 Dial = Callable[[Deadline], Stream]
 
@@ -78,6 +79,8 @@ class Engine:
     def __init__(self, dial: Dial) -> None:
         self._dial = dial
         self._stream: Stream | None = None
+        self.certificate: PeerCertificate | None = None
+        """What the engine's endpoint has shown, where it speaks TLS."""
 
     def close(self) -> None:
         """Close the connection that is kept."""
@@ -150,7 +153,7 @@ class Engine:
 
         It belongs to the caller from then on. Raises as `call` does.
         """
-        stream, self._stream = self._stream or self._dial(deadline), None
+        stream, self._stream = self._stream or self._connect(deadline), None
         try:
             content = b"" if body is None else json.dumps(body).encode()
             head = (
@@ -220,13 +223,19 @@ class Engine:
         if self._exec_state(stream, deadline)[0]:
             self.run(container, ["sh", "-c", _END_EXEC, "sh", stream.mark], deadline)
 
+    def _connect(self, deadline: Deadline) -> Stream:
+        stream = self._dial(deadline)
+        if isinstance(stream, TlsStream):
+            self.certificate = stream.certificate
+        return stream
+
     def _exec_state(self, stream: ExecStream, deadline: Deadline) -> tuple[bool, int]:
         state = self.call("GET", f"/exec/{quote(stream.identity, safe='')}/json", deadline)
         return bool(state.get("Running")), int(state.get("ExitCode") or 0)
 
     def _exchange(self, method: str, path: str, body: Mapping[str, Any] | None, deadline: Deadline) -> bytes:
         if self._stream is None:
-            self._stream = self._dial(deadline)
+            self._stream = self._connect(deadline)
         connection = _Connection(self._stream, deadline)
         try:
             headers = {} if body is None else {"Content-Type": "application/json"}

@@ -19,7 +19,7 @@ from bxhealth.errors import CliUnavailable, NodeFailure, StoreError
 from bxhealth.model import TRANSIENT, Builder, Cause, CheckResult, Node, NodeReport, Status, Worker
 from bxhealth.options import Limits, Options
 from bxhealth.processes import STOPPED, Finished
-from tests import descriptors
+from tests import descriptors, garbage
 
 _LONG = 30.0
 _SLACK = 5.0
@@ -382,6 +382,16 @@ class TestManyNodes:
         for _ in range(5):
             _run({"n1": Script([MISSING, reached()])})
         assert descriptors.held() <= before
+
+
+def test_nothing_of_a_run_waits_for_the_garbage_collector() -> None:
+    """Though a failure knows the frames that it came through, and a frame may keep the failure."""
+
+    def fail(_: Deadline) -> Outcomes:
+        kept = failure(Cause.ENDPOINT_REFUSED)
+        raise kept
+
+    assert garbage.left_by(lambda: _run({"n1": Script([fail]), "n2": Script([reached("n2")])}), "bxhealth") == []
 
 
 class TestDefects:

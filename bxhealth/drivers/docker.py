@@ -15,7 +15,6 @@ from bxhealth.engine import Engine, EngineError
 from bxhealth.errors import NodeFailure
 from bxhealth.model import Cause, Node
 from bxhealth.transports.stream import Stream
-from bxhealth.transports.tls import TlsStream
 
 
 class DockerLink:
@@ -23,20 +22,12 @@ class DockerLink:
 
     def __init__(self, node: Node, config: DockerConfig, make_control: MakeControl) -> None:
         self._node = node
-        self._config = config
         self._make_control = make_control
-        self._engine: Engine | None = None
+        self._engine = Engine(lambda deadline: transports.dial(config.endpoint(node.endpoint), deadline))
         self._stream: Stream | None = None
 
     def reach(self, deadline: Deadline) -> Sequence[Reached]:
         """See `interface.Link`."""
-        dialled: list[Stream] = []
-
-        def dial(deadline: Deadline) -> Stream:
-            dialled.append(transports.dial(self._config.endpoint(self._node.endpoint), deadline))
-            return dialled[-1]
-
-        self._engine = Engine(dial)
         try:
             self._stream = self._engine.upgrade("/grpc", "h2c", deadline)
         except EngineError as error:
@@ -45,9 +36,8 @@ class DockerLink:
                 f"{self._node.endpoint} does not serve BuildKit at POST /grpc: {error}",
             ) from error
         control = self._make_control(self._stream, "localhost")
-        certificate = dialled[-1].certificate if isinstance(dialled[-1], TlsStream) else None
         identity = control.identify(deadline)
-        return [Reached(self._node.name, identity.workers, identity.version, control, certificate)]
+        return [Reached(self._node.name, identity.workers, identity.version, control, self._engine.certificate)]
 
     def is_doomed(self, deadline: Deadline) -> bool:  # noqa: ARG002
         """Never: there is nothing to start."""
@@ -61,5 +51,4 @@ class DockerLink:
         """See `interface.Link`."""
         if self._stream:
             self._stream.close()
-        if self._engine:
-            self._engine.close()
+        self._engine.close()

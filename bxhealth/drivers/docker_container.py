@@ -16,8 +16,6 @@ from bxhealth.drivers.interface import MakeControl, Reached
 from bxhealth.engine import Container, Engine, EngineError, ExecOutput, ExecStream
 from bxhealth.errors import BxhealthError, NodeFailure
 from bxhealth.model import Cause, Node
-from bxhealth.transports.stream import Stream
-from bxhealth.transports.tls import TlsStream
 
 _DEFAULT_IMAGE = "moby/buildkit:buildx-stable-1"
 """driver/bkimage/bkimage.go"""
@@ -36,13 +34,11 @@ class DockerContainerLink:
 
     def __init__(self, node: Node, config: DockerConfig, make_control: MakeControl) -> None:
         self._node = node
-        self._config = config
         self._make_control = make_control
         self._name = f"buildx_buildkit_{node.name}"
-        self._engine = Engine(self._dial)
+        self._engine = Engine(lambda deadline: transports.dial(config.endpoint(node.endpoint), deadline))
         self._exec: ExecStream | None = None
         self._answered = False
-        self._dialled: Stream | None = None
         self._ended_before = _NEVER
 
     def reach(self, deadline: Deadline) -> Sequence[Reached]:
@@ -131,10 +127,6 @@ class DockerContainerLink:
                     self._engine.end_exec(self._name, self._exec, Deadline(_CLEAN_UP_SECONDS))
         self._engine.close()
 
-    def _dial(self, deadline: Deadline) -> Stream:
-        self._dialled = transports.dial(self._config.endpoint(self._node.endpoint), deadline)
-        return self._dialled
-
     def _container(self, deadline: Deadline) -> Container | None:
         try:
             return self._engine.container(self._name, deadline)
@@ -150,7 +142,6 @@ class DockerContainerLink:
             # a container that has just ended is a conflict, or an error of the engine's runtime
             passing = error.status in (HTTPStatus.CONFLICT, HTTPStatus.INTERNAL_SERVER_ERROR)
             raise _NotReady(failure) if passing else failure from error
-        certificate = self._dialled.certificate if isinstance(self._dialled, TlsStream) else None
         control = self._make_control(self._exec, "localhost")
         try:
             identity = control.identify(deadline)
@@ -169,7 +160,7 @@ class DockerContainerLink:
             identity.workers,
             identity.version,
             control,
-            certificate,
+            self._engine.certificate,
             self._run_inside,
         )
 

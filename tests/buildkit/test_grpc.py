@@ -18,6 +18,7 @@ from bxhealth.deadline import Deadline
 from bxhealth.docker_config import DockerEndpoint
 from bxhealth.errors import NodeFailure
 from bxhealth.model import Cause
+from tests import garbage
 from tests.conftest import Serve
 from tests.fake_buildkit import OK_HEADERS, SERVICE, FakeBuildkit, Headers, MemoryStream, Reply, framed
 from tests.loopback import Handler, closing, dripping, saying, silent
@@ -58,6 +59,11 @@ def test_an_answer_larger_than_every_window() -> None:
     """5 MiB: more than the connection's window, so it has to be given back, and than grpc's default limit."""
     message = bytes(5 * 1024 * 1024)
     assert _call(Reply(framed(message))) == message
+
+
+def test_nothing_of_a_connection_waits_for_the_garbage_collector() -> None:
+    stream = MemoryStream(FakeBuildkit({"Info": Reply(framed(b"info"))}))  # it stays, with what is h2's in it
+    assert garbage.left_by(lambda: _unary(GrpcConnection(stream, "localhost")), "h2") == []
 
 
 def test_calls_one_after_the_other_on_one_connection() -> None:
