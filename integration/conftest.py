@@ -9,7 +9,8 @@ from typing import Final
 
 import pytest
 
-from .testbed.builders import BuildxVersion, Client, Fleet, nodes_on, unique
+from .bxhealth_command import leaving_no_exec
+from .testbed.builders import BuildxVersion, Client, Fleet, Node, nodes_on, unique
 from .testbed.hosts import Host, fetched, load_images, start_hosts
 from .testbed.image import CRASHING_NODE, WORKING_NODE, crashing_image, node_image
 from .testbed.packages import Tools, install
@@ -75,6 +76,25 @@ def new_directory(session_directory: Path, _numbers: Iterator[int]) -> Iterator[
     """A private directory with a path that is short enough for unix sockets."""
     with tempfile.TemporaryDirectory(prefix=f"t{next(_numbers)}-", dir=session_directory) as name:
         yield Path(name)
+
+
+@pytest.fixture
+def cold(client: Client, hosts: list[Host]) -> tuple[str, list[Node]]:
+    """A builder that was created and never started, and its nodes, one on each host."""
+    builder, nodes = unique("builder"), nodes_on(hosts, WORKING_NODE)
+    client.create_builder(builder, "docker-container", nodes)
+    return builder, nodes
+
+
+@pytest.fixture
+def booted(client: Client, hosts: list[Host], cold: tuple[str, list[Node]]) -> tuple[str, list[Node]]:
+    """The same, started."""
+    builder, nodes = cold
+    with leaving_no_exec(hosts):  # buildx's own, too, or a frozen node would keep them
+        client.boot(builder)
+    for host, node in zip(hosts, nodes, strict=True):
+        host.await_node(node.name)
+    return cold
 
 
 @pytest.fixture(scope="session")

@@ -17,25 +17,6 @@ SLACK = 2.5
 """Seconds that a busy machine may take on top of a limit that the user has set."""
 
 
-@pytest.fixture
-def cold(client: Client, hosts: list[Host]) -> tuple[str, list[Node]]:
-    """A builder that was created and never started, and its nodes, one on each host."""
-    builder, nodes = unique("builder"), nodes_on(hosts, WORKING_NODE)
-    client.create_builder(builder, "docker-container", nodes)
-    return builder, nodes
-
-
-@pytest.fixture
-def booted(client: Client, hosts: list[Host], cold: tuple[str, list[Node]]) -> tuple[str, list[Node]]:
-    """The same, started."""
-    builder, nodes = cold
-    with leaving_no_exec(hosts):  # buildx's own, too, or a frozen node would keep them
-        client.boot(builder)
-    for host, node in zip(hosts, nodes, strict=True):
-        host.await_node(node.name)
-    return cold
-
-
 def container_names(hosts: list[Host]) -> set[str]:
     return {name for host in hosts for name in host.containers()}
 

@@ -11,7 +11,7 @@ from .bxhealth_command import check, leaving_no_exec, start
 from .testbed import faults
 from .testbed.builders import BUILDX_VERSIONS, Client, Node, nodes_on, unique
 from .testbed.hosts import Host
-from .testbed.image import CRASHING_NODE, WORKING_NODE
+from .testbed.image import CRASHING_NODE
 from .testbed.waiting import wait_until
 
 pytestmark = pytest.mark.parametrize("buildx_version", BUILDX_VERSIONS, indirect=True)
@@ -22,14 +22,10 @@ CLEAN_UP = 3.0
 
 
 @pytest.fixture
-def frozen(client: Client, hosts: list[Host]) -> Iterator[tuple[str, list[Node]]]:
+def frozen(hosts: list[Host], booted: tuple[str, list[Node]]) -> Iterator[tuple[str, list[Node]]]:
     """A running builder of which the second node does not answer."""
-    builder, nodes = unique("builder"), nodes_on(hosts, WORKING_NODE)
-    client.create_builder(builder, "docker-container", nodes)
-    with leaving_no_exec(hosts):  # buildx's own, too, or they would be frozen with the node
-        client.boot(builder)
-    with faults.frozen_node(hosts[1], nodes[1].name):
-        yield builder, nodes
+    with faults.frozen_node(hosts[1], booted[1][1].name):
+        yield booted
 
 
 @pytest.fixture

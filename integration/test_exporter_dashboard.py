@@ -12,10 +12,9 @@ import pytest
 from . import monitoring
 from .monitoring import exporter, get_json
 from .testbed import faults
-from .testbed.builders import Client, Node, nodes_on, unique
+from .testbed.builders import Client, Node, unique
 from .testbed.certs import Authority, server_context
 from .testbed.hosts import Host
-from .testbed.image import WORKING_NODE
 from .testbed.packages import Tools
 from .testbed.relay import remote_node
 from .testbed.waiting import wait_until
@@ -40,12 +39,15 @@ def dashboard() -> dict[str, Any]:
 
 
 def test_every_panel_shows_what_it_says(
-    client: Client, hosts: list[Host], tools: Tools, new_directory: Path, dashboard: dict[str, Any]
+    client: Client,
+    hosts: list[Host],
+    booted: tuple[str, list[Node]],
+    tools: Tools,
+    new_directory: Path,
+    dashboard: dict[str, Any],
 ) -> None:
-    local, secured = unique("builder"), unique("builder")
-    nodes = nodes_on(hosts, WORKING_NODE)
-    client.create_builder(local, "docker-container", nodes)
-    client.boot(local)
+    local, nodes = booted
+    secured = unique("builder")
     authority = Authority(new_directory / "authority")
     with (
         remote_node(hosts[0].socket, tls=server_context(authority.server(days=30))) as listener,

@@ -12,9 +12,8 @@ from selenium.webdriver.remote.webelement import WebElement
 
 from .browser import chromium
 from .monitoring import exporter
-from .testbed.builders import Client, Node, nodes_on, unique
+from .testbed.builders import Client, Node
 from .testbed.hosts import Host
-from .testbed.image import WORKING_NODE
 from .testbed.waiting import wait_until
 
 _READINGS: Final = 6
@@ -29,23 +28,14 @@ def browser(new_directory: Path) -> Iterator[webdriver.Chrome]:
         yield driver
 
 
-@pytest.fixture
-def builder(client: Client, hosts: list[Host]) -> tuple[str, list[Node]]:
-    """A running builder with a node on each host."""
-    name, nodes = unique("builder"), nodes_on(hosts, WORKING_NODE)
-    client.create_builder(name, "docker-container", nodes)
-    client.boot(name)
-    return name, nodes
-
-
 def test_a_person_sees_a_host_die(
     client: Client,
     hosts: list[Host],
-    builder: tuple[str, list[Node]],
+    booted: tuple[str, list[Node]],
     browser: webdriver.Chrome,
     new_directory: Path,
 ) -> None:
-    name, nodes = builder
+    name, nodes = booted
     dead = nodes[1].name
     with exporter(client.env, new_directory / "log", f"--interval={_REFRESH}", name) as url:
         browser.get(f"{url}/")

@@ -13,9 +13,8 @@ import yaml
 from . import monitoring
 from .bxhealth_command import run as run_bxhealth
 from .monitoring import exporter, get, get_json, promtool, query, serving
-from .testbed.builders import Client, Fleet, Node, nodes_on, unique
+from .testbed.builders import Client, Fleet, Node
 from .testbed.hosts import Host
-from .testbed.image import WORKING_NODE
 from .testbed.packages import Tools
 from .testbed.waiting import wait_until
 
@@ -30,15 +29,6 @@ SLACK: Final = 1.5
 def binaries(tools: Tools) -> Path:
     """Prometheus and those that belong to it."""
     return monitoring.programs(tools)
-
-
-@pytest.fixture
-def builder(client: Client, hosts: list[Host]) -> tuple[str, list[Node]]:
-    """A running builder with a node on each host, of which hosts may be killed."""
-    name, nodes = unique("builder"), nodes_on(hosts, WORKING_NODE)
-    client.create_builder(name, "docker-container", nodes)
-    client.boot(name)
-    return name, nodes
 
 
 @pytest.fixture
@@ -60,12 +50,12 @@ def test_a_host_that_dies_and_comes_back(
     client: Client,
     hosts: list[Host],
     kill_host: Callable[[Host], None],
-    builder: tuple[str, list[Node]],
+    booted: tuple[str, list[Node]],
     binaries: Path,
     alertmanager: str,
     new_directory: Path,
 ) -> None:
-    name, nodes = builder
+    name, nodes = booted
     dead, others = nodes[1].name, {nodes[0].name, nodes[2].name}
     with (
         exporter(client.env, new_directory / "exporter.log", f"--interval={INTERVAL}s", name) as ours,

@@ -17,10 +17,9 @@ import pytest
 from .bxhealth_command import Running, leaving_no_exec, start
 from .monitoring import get
 from .testbed import faults
-from .testbed.builders import Client, Node, nodes_on, unique
+from .testbed.builders import Client, Node, unique
 from .testbed.certs import Authority, Credential
 from .testbed.hosts import NODE_CONTAINER, Host
-from .testbed.image import WORKING_NODE
 from .testbed.listener import free_port
 from .testbed.processes import command_line, held, pids_of_container
 from .testbed.relay import remote_node
@@ -28,16 +27,6 @@ from .testbed.waiting import wait_until
 
 END: Final = 2.0
 _LOOKING: Final = 2.0
-
-
-@pytest.fixture
-def builder(client: Client, hosts: list[Host]) -> tuple[str, list[Node]]:
-    """A running builder with a node on each host."""
-    name, nodes = unique("builder"), nodes_on(hosts, WORKING_NODE)
-    client.create_builder(name, "docker-container", nodes)
-    with leaving_no_exec(hosts):
-        client.boot(name)
-    return name, nodes
 
 
 @contextlib.contextmanager
@@ -68,9 +57,9 @@ def end(running: Running) -> None:
 
 
 def test_it_ends_while_a_frozen_node_is_asked(
-    client: Client, hosts: list[Host], builder: tuple[str, list[Node]]
+    client: Client, hosts: list[Host], booted: tuple[str, list[Node]]
 ) -> None:
-    name, nodes = builder
+    name, nodes = booted
     with (
         leaving_no_exec(hosts),
         faults.frozen_node(hosts[1], nodes[1].name),
@@ -92,9 +81,9 @@ def test_it_ends_while_buildx_starts_a_node(client: Client) -> None:
 
 
 def test_it_ends_with_idle_connections_and_a_probe(
-    client: Client, hosts: list[Host], builder: tuple[str, list[Node]]
+    client: Client, hosts: list[Host], booted: tuple[str, list[Node]]
 ) -> None:
-    name, nodes = builder
+    name, nodes = booted
     with (
         faults.frozen_node(hosts[1], nodes[1].name),
         serve(client, "--probe-timeout=60s", name) as (running, url),
@@ -113,9 +102,9 @@ def test_it_ends_with_idle_connections_and_a_probe(
 
 
 def test_a_probe_of_a_sick_builder_answers_in_time_and_names_the_node(
-    client: Client, hosts: list[Host], builder: tuple[str, list[Node]]
+    client: Client, hosts: list[Host], booted: tuple[str, list[Node]]
 ) -> None:
-    name, nodes = builder
+    name, nodes = booted
     with (
         faults.frozen_node(hosts[1], nodes[1].name),
         serve(client, "--interval=1h", "--probe-timeout=60s", name) as (_, url),
