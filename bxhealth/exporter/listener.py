@@ -9,6 +9,7 @@ import ssl
 import threading
 import time
 from collections.abc import Sequence
+from functools import partial
 
 import h11
 import uvicorn
@@ -21,7 +22,9 @@ from bxhealth.exporter.web_config import ReloadingContext, WebConfigFile
 _BACKLOG = 128
 _MAX_CONNECTIONS = 256
 _REQUEST_SECONDS = 10.0
-"""How long a client may take to send a request's head. Uvicorn itself would wait for ever."""
+"""How long a client may take for a TLS handshake, and to send a request. Uvicorn itself would wait for ever."""
+_READING_SECONDS = 30.0
+"""How long a client may take none of an answer, or be gone without a word."""
 _COMPLAINT_SECONDS = 60.0
 
 
@@ -29,18 +32,36 @@ class ListenError(BxhealthError):
     """An address cannot be listened on."""
 
 
+class Door(socket.socket):
+    """A listening socket that lets in so many clients at once: from the first packet, so before any TLS handshake."""
+
+    def __init__(self, listening: socket.socket, inside: set[socket.socket]) -> None:
+        """Take over a listening socket; `inside` is who has come in, by this door or another."""
+        super().__init__(listening.family, listening.type, listening.proto, fileno=listening.detach())
+        self._inside = inside
+
+    def accept(self) -> tuple[socket.socket, object]:
+        """See `socket.socket`; asyncio takes ConnectionAbortedError for a client that has left again."""
+        client, address = super().accept()
+        self._inside.difference_update([one for one in self._inside if one.fileno() < 0])
+        if len(self._inside) >= _MAX_CONNECTIONS:
+            client.close()
+            raise ConnectionAbortedError
+        self._inside.add(client)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # tcp(7)
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(_READING_SECONDS * 1000))
+        return client, address
+
+
 class BoundedProtocol(H11Protocol):
-    """HTTP/1.1 for so many clients at once, each of which has to say soon what it wants."""
+    """HTTP/1.1 for clients that say soon what they want."""
 
     _giving_up: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """See `asyncio.Protocol`."""
         super().connection_made(transport)
-        if len(self.connections) > _MAX_CONNECTIONS:
-            transport.abort()
-        else:
-            self._expect_request()
+        self._expect_request()
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
@@ -53,8 +74,8 @@ class BoundedProtocol(H11Protocol):
         self._stop_expecting()
 
     def _expect_request(self) -> None:
-        """Have the time run while a request's head is not complete, whatever pieces of it come."""
-        if self.conn.their_state is not h11.IDLE:
+        """Have the time run while a request is not complete, whatever pieces of it come."""
+        if self.conn.their_state not in (h11.IDLE, h11.SEND_BODY):
             self._stop_expecting()
         elif self._giving_up is None:
             self._giving_up = self.loop.call_later(_REQUEST_SECONDS, self.transport.abort)
@@ -80,6 +101,18 @@ class _Seldom(logging.Filter):
         return True
 
 
+class _Uvicorn(uvicorn.Server):
+    """Uvicorn, which has no option for how long a TLS handshake may take: asyncio would wait a minute."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """See `uvicorn.Server`."""
+        if self.config.ssl:
+            loop = asyncio.get_running_loop()
+            bounded = partial(loop.create_server, ssl_handshake_timeout=_REQUEST_SECONDS)
+            loop.create_server = bounded  # type: ignore[method-assign]
+        await super().startup(sockets)
+
+
 class Server:
     """Uvicorn, in a thread so that signals stay ours."""
 
@@ -103,8 +136,9 @@ class Server:
             context = ReloadingContext(ssl.PROTOCOL_TLS_SERVER)
             context.source = config
             made.ssl = context
-        self._server = uvicorn.Server(made)
-        self._sockets = list(sockets)
+        self._server = _Uvicorn(made)
+        inside: set[socket.socket] = set()
+        self._sockets: list[socket.socket] = [Door(listening, inside) for listening in sockets]
         self._thread = threading.Thread(target=self._server.run, args=(self._sockets,), name="web", daemon=True)
 
     def start(self) -> None:
@@ -148,3 +182,5 @@ def listen(address: str) -> socket.socket:
         return socket.create_server(where[:2], family=family, backlog=_BACKLOG)
     except OSError as error:
         raise ListenError(f"cannot listen on {address}: {error.strerror or error}") from error
+    except UnicodeError:
+        raise ListenError(f"cannot listen on {address}: {host!r} is no name of a host") from None

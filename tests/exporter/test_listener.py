@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from starlette.applications import Starlette
@@ -15,23 +18,33 @@ from starlette.routing import Route
 from bxhealth.exporter import listener
 from bxhealth.exporter.auth import Guard
 from bxhealth.exporter.listener import ListenError, Server, listen
-from bxhealth.exporter.web_config import WebConfig
+from bxhealth.exporter.web_config import WebConfig, WebConfigFile
 from tests.awaiting import until
+from tests.certificates import Authority
 
 _SHORT = 0.2
 
 
 @contextlib.contextmanager
-def serving(monkeypatch: pytest.MonkeyPatch, *, connections: int = 256, seconds: float = _SHORT) -> Iterator[int]:
+def serving(
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    connections: int = 256,
+    seconds: float = _SHORT,
+    config: WebConfigFile | None = None,
+) -> Iterator[int]:
     """A server that says hello; yields its port."""
     monkeypatch.setattr(listener, "_MAX_CONNECTIONS", connections)
     monkeypatch.setattr(listener, "_REQUEST_SECONDS", seconds)
-    app = Starlette(routes=[Route("/", lambda _: PlainTextResponse("hello"))])
+    monkeypatch.setattr(listener, "_READING_SECONDS", seconds)
+    large = PlainTextResponse(b"x" * 2**24)
+    app = Starlette(routes=[Route("/", lambda _: PlainTextResponse("hello")), Route("/large", lambda _: large)])
     bound = listen("127.0.0.1:0")
-    server = Server(Guard(app, WebConfig), [bound], None)
+    port = bound.getsockname()[1]
+    server = Server(Guard(app, WebConfig), [bound], config)
     server.start()
     try:
-        yield bound.getsockname()[1]
+        yield port
     finally:
         server.ask_to_stop()
         server.stop(5)
@@ -44,6 +57,12 @@ def hello(port: int) -> str:
         return connection.getresponse().read().decode()
     finally:
         connection.close()
+
+
+def is_served(port: int) -> bool:
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        return hello(port) == "hello"
+    return False
 
 
 def ends(client: socket.socket) -> bool:
@@ -77,6 +96,55 @@ def test_a_request_in_drops_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
         assert not dripping.is_alive()
 
 
+def test_a_body_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(monkeypatch) as port, socket.create_connection(("127.0.0.1", port)) as client:
+        client.settimeout(10)
+        client.sendall(b"GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\n")
+        assert b"200" in client.recv(1000)
+        client.sendall(b"x")  # which ends uvicorn's own patience with an idle connection
+
+        def is_over() -> bool:
+            with contextlib.suppress(ConnectionResetError):
+                return client.recv(1000) == b""
+            return True
+
+        until(is_over, "the connection is ended")
+
+
+def test_who_reads_nothing_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(monkeypatch, connections=1, seconds=1) as port:
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.connect(("127.0.0.1", port))
+            client.sendall(b"GET /large HTTP/1.1\r\nHost: h\r\n\r\n")
+            assert client.recv(1)
+            until(lambda: is_served(port), "the one place is free again")
+        assert is_served(port)
+
+
+def test_a_handshake_that_does_not_come(monkeypatch: pytest.MonkeyPatch, authority: Authority, tmp_path: Path) -> None:
+    issued = authority.issue("web")
+    file = tmp_path / "web.yml"
+    file.write_text(json.dumps({"tls_server_config": {"cert_file": str(issued.cert), "key_file": str(issued.key)}}))
+    with (
+        serving(monkeypatch, connections=1, config=WebConfigFile(file, print)) as port,
+        socket.create_connection(("127.0.0.1", port)) as client,
+        socket.create_connection(("127.0.0.1", port)) as one_more,
+    ):
+        assert ends(one_more)  # it counts from the first packet
+        assert ends(client)
+        context = ssl.create_default_context(cafile=str(authority.cert))
+
+        def is_served_securely() -> bool:
+            connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=10, context=context)
+            with contextlib.suppress(OSError, http.client.HTTPException), contextlib.closing(connection):
+                connection.request("GET", "/")
+                return connection.getresponse().read() == b"hello"
+            return False
+
+        until(is_served_securely, "there is a place again")
+
+
 def test_requests_after_one_another_on_one_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(monkeypatch) as port:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
@@ -102,16 +170,10 @@ def test_there_are_only_so_many_connections(monkeypatch: pytest.MonkeyPatch) -> 
         one_more = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
         assert ends(one_more)
         idle[0].close()
-
-        def is_served() -> bool:
-            with contextlib.suppress(OSError, http.client.HTTPException):
-                return hello(port) == "hello"
-            return False
-
-        until(is_served, "there is a place again")
+        until(lambda: is_served(port), "there is a place again")
 
 
-@pytest.mark.parametrize("address", ["", "127.0.0.1", "127.0.0.1:x", "127.0.0.1:65536", "127.0.0.1:٣", "[::1]"])
+@pytest.mark.parametrize("address", ["", "127.0.0.1", "127.0.0.1:x", "127.0.0.1:65536", "127.0.0.1:٣", "[::1]", "..:9"])
 def test_what_is_no_address(address: str) -> None:
     with pytest.raises(ListenError):
         listen(address)
