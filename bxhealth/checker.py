@@ -290,7 +290,10 @@ class _Run:
         A second SIGINT or SIGTERM raises `KeyboardInterrupt`.
         """
         with interrupts.told(self._interrupt):
-            return self._finish()
+            outcome = self._finish()
+        # only now: until here, an interrupt is told to nobody else
+        outcome.interrupted = self._interrupted
+        return outcome
 
     def _finish(self) -> Outcome:
         outcome = Outcome()
@@ -302,6 +305,8 @@ class _Run:
             self._threads[-1].start()
         while len(outcome.reports) < len(self._tasks):
             answer = self._next(deadline, heed_interrupt=True)
+            if answer is not None:
+                self._note(outcome, answer)
             if self._interrupted:
                 stopped = (Status.SKIPPED, None, "not finished when the run was interrupted")
                 break
@@ -309,7 +314,6 @@ class _Run:
                 seen = f"not finished when the deadline of {deadline.seconds:.3g} s was over"
                 stopped = (Status.UNHEALTHY, Cause.DEADLINE_EXCEEDED, seen)
                 break
-            self._note(outcome, answer)
             if self._options.fail_fast and self._is_decided(outcome, answer.task):
                 seen = f"not finished, since {answer.task.node.name} has decided the verdict (--fail-fast)"
                 stopped = (Status.SKIPPED, None, seen)
@@ -317,7 +321,6 @@ class _Run:
         self._cancellation.cancel()
         if stopped:
             self._gather(outcome, *stopped)
-        outcome.interrupted = self._interrupted
         return outcome
 
     def stop(self) -> bool:

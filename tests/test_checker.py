@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -564,6 +565,32 @@ class TestTheEnd:
         outcome = _run(scripts, Options(Limits(probe_timeout=_LONG)), observer=Listener(interrupt))
         assert outcome.interrupted
         assert {report.status for report in _reports(outcome).values()} == {Status.HEALTHY}
+
+    def test_an_interrupt_that_comes_while_an_answer_is_taken_loses_it_not(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        take = checker_module._Run._next
+
+        def interrupted(run: Any, deadline: Deadline, *, heed_interrupt: bool) -> Any:
+            answer = take(run, deadline, heed_interrupt=heed_interrupt)
+            signal.raise_signal(signal.SIGINT)
+            return answer
+
+        monkeypatch.setattr(checker_module._Run, "_next", interrupted)
+        outcome = _run({"n1": Script([reached("n1")])})
+        assert outcome.interrupted
+        assert _reports(outcome)["n1"].status is Status.HEALTHY
+
+    def test_an_interrupt_that_comes_last_is_not_lost(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        finish = checker_module._Run._finish
+
+        def interrupted(run: Any) -> Outcome:
+            outcome = finish(run)
+            signal.raise_signal(signal.SIGINT)
+            return outcome
+
+        monkeypatch.setattr(checker_module._Run, "_finish", interrupted)
+        assert _run({"n1": Script([reached("n1")])}).interrupted
 
     def test_a_second_interrupt_waits_for_nothing(self) -> None:
         def interrupt(node: Node) -> None:
