@@ -226,7 +226,8 @@ class Checker:
             finished = self._buildx.bootstrap(builder, node, deadline, gave_up)
         finally:
             stop_watching.set()
-            watcher.join(limits.probe_timeout)
+            with cancellation.waiting():
+                watcher.join(limits.probe_timeout)
             gave_up.close()
         words = last_words(finished)
         log.info("%s/%s: buildx ended with %d: %s", builder.name, node.name, finished.status, words)

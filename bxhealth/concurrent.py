@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -9,8 +10,15 @@ from typing import TypeVar
 _Result = TypeVar("_Result")
 
 
-def all_at_once(questions: Sequence[Callable[[], _Result]]) -> list[_Result]:
+def all_at_once(
+    questions: Sequence[Callable[[], _Result]],
+    waiting: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
+) -> list[_Result]:
     """The results of all functions, in their order, each called in a thread of its own.
+
+    Args:
+        questions: the functions.
+        waiting: what the calling thread waits for the others in.
 
     Raises:
         Exception: what the first of them, in their order, has raised, once all have ended.
@@ -29,8 +37,9 @@ def all_at_once(questions: Sequence[Callable[[], _Result]]) -> list[_Result]:
         thread.start()
     if questions:
         answer(0)
-    for thread in threads:
-        thread.join()
+    with waiting():
+        for thread in threads:
+            thread.join()
     if errors:
         raise errors[min(errors)]
     return [results[index] for index in range(len(questions))]

@@ -201,4 +201,4 @@ def _with_scheme(host: str) -> str:
 
 
 def _digest(name: str) -> str:
-    return hashlib.sha256(name.encode()).hexdigest()
+    return hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()

@@ -47,3 +47,8 @@ class NodeFailure(BxhealthError):
 
 class Unavailable(BxhealthError):
     """Something cannot be known of this node, with the reason: no failure, and never silent."""
+
+
+def malformed(endpoint: str, error: ValueError) -> NodeFailure:
+    """The failure of an endpoint that is no URL; what urllib quotes of it may be a part of a password."""
+    return NodeFailure(Cause.CONFIG_INVALID, f"the endpoint {endpoint} is malformed: {str(error).partition(' as ')[0]}")

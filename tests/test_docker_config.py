@@ -111,6 +111,11 @@ def test_only_a_context_brings_tls_material(tmp_path: Path) -> None:
     assert config.endpoint("tcp://h:2376") == DockerEndpoint("tcp://h:2376")
 
 
+def test_half_a_character_names_no_context(tmp_path: Path) -> None:
+    """JSON may hold one."""
+    assert not DockerConfig({"DOCKER_CONFIG": str(tmp_path)}).has_context("\ud800")
+
+
 def test_endpoint_of_a_context(tmp_path: Path) -> None:
     docker = tmp_path / ".docker"
     stores.context(docker, "plain", "ssh://me@far")

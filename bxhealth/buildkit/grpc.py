@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote
 
 from h2.config import H2Configuration
-from h2.connection import H2Connection
+from h2.connection import ConnectionState, H2Connection
 from h2.errors import ErrorCodes
 from h2.events import (
     ConnectionTerminated,
@@ -121,7 +121,7 @@ class GrpcConnection:
             self._h2.send_headers(number, headers)
             self._h2.send_data(number, _PREFIX.pack(False, len(request)) + request, end_stream=True)
         except H2Error as error:
-            raise self._no_grpc(str(error)) from error
+            raise self._broken(error) from error
         self._calls[number] = _Call()
         return number
 
@@ -141,7 +141,7 @@ class GrpcConnection:
                 for event in self._receive(deadline):
                     self._take(event)
         except H2Error as error:
-            raise self._no_grpc(str(error)) from error
+            raise self._broken(error) from error
         del self._calls[number]
         if call.error is not None:
             raise call.error
@@ -192,6 +192,12 @@ class GrpcConnection:
         if status != "200" or not content.startswith("application/grpc"):
             return self._no_grpc(f"HTTP/2 status {status}, content type {content!r}")
         return None
+
+    def _broken(self, error: H2Error) -> NodeFailure:
+        # h2 takes nothing more after the GOAWAY of a server that is being stopped, which may go on with its answers
+        if str(ConnectionState.CLOSED) in str(error):
+            return closed_early(self._stream.peer, "it is being stopped")
+        return self._no_grpc(str(error))
 
     def _no_grpc(self, seen: str) -> NodeFailure:
         first = self._first[:40]

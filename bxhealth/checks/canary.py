@@ -22,7 +22,8 @@ def check(probe: Probe) -> Sequence[CheckResult]:
     named = probe.options.canary
     if named is None:
         return []
-    return all_at_once([partial(_ask, probe, platform) for platform in named or _declared(probe)])
+    questions = [partial(_ask, probe, platform) for platform in named or _declared(probe)]
+    return all_at_once(questions, probe.cancellation.waiting)
 
 
 def _declared(probe: Probe) -> Sequence[str]:

@@ -55,9 +55,8 @@ _NO_LINT = ("unsupported request", "unknown request", "not supported by", "unsup
 def check(probe: Probe) -> Sequence[CheckResult]:
     """See `interface.Check`; one answer an image and platform, all asked at once."""
     platforms = probe.node.platforms or probe.reached.offered[:1]
-    return all_at_once(
-        [partial(_ask, probe, image, platform) for image in probe.options.pull for platform in platforms]
-    )
+    questions = [partial(_ask, probe, image, platform) for image in probe.options.pull for platform in platforms]
+    return all_at_once(questions, probe.cancellation.waiting)
 
 
 def _ask(probe: Probe, image: str, platform: str) -> CheckResult:

@@ -13,7 +13,7 @@ from bxhealth import transports
 from bxhealth.deadline import Deadline
 from bxhealth.docker_config import DockerEndpoint, TlsMaterial
 from bxhealth.drivers.interface import MakeControl, Reached
-from bxhealth.errors import NodeFailure
+from bxhealth.errors import NodeFailure, malformed
 from bxhealth.model import Cause, Node
 from bxhealth.transports import tls
 from bxhealth.transports.stream import Stream
@@ -74,7 +74,7 @@ def _require_port(host: str) -> None:
     try:
         missing = host.startswith("tcp://") and urlsplit(host).port is None
     except ValueError as error:
-        raise NodeFailure(Cause.CONFIG_INVALID, f"the endpoint {host} is malformed: {error}") from error
+        raise malformed(host, error) from error
     if missing:
         raise NodeFailure(Cause.CONFIG_INVALID, f"the endpoint {host} names no port")
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib import resources
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from bxhealth import __version__, policy
@@ -83,9 +85,14 @@ def build(parts: Parts) -> Starlette:
                 return _said(f"a check cannot be begun: {error}", 503)
             try:
                 done = asyncio.wrap_future(flight.done)
+                gone = asyncio.ensure_future(_disconnect(request))
                 left = max(0.0, seconds - (time.monotonic() - begun))
-                finished, _ = await asyncio.wait([done], timeout=left)
-                checked = done.result() if finished else flight.so_far(question, seconds)
+                try:
+                    either: list[asyncio.Future[Any]] = [done, gone]
+                    await asyncio.wait(either, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    gone.cancel()
+                checked = done.result() if done.done() else flight.so_far(question, seconds)
             finally:
                 parts.flights.leave(flight)
         except (probe.BadProbe, Gone) as error:
@@ -103,7 +110,9 @@ def build(parts: Parts) -> Starlette:
 
     async def status(request: Request) -> Response:
         report = _report(parts.results.latest, watched.options)
-        return await _compressed(request, await run_in_threadpool(lambda: JSONResponse(document(report))))
+        # in ASCII, as the command's own: a store may hold half a character, which has no other form
+        content = await run_in_threadpool(lambda: json.dumps(document(report)))
+        return await _compressed(request, Response(content, media_type="application/json"))
 
     async def overview(request: Request) -> Response:
         content = await run_in_threadpool(page.render, parts.results.latest, parts.scheduler.problems, time.time())
@@ -142,6 +151,12 @@ def _report(checks: Sequence[Checked], options: Options) -> Report:
     verdict = policy.overall(builders, client, options.judging)
     duration = max((checked.duration_seconds for checked in checks), default=0.0)
     return Report(__version__, started_at, duration, verdict, builders, client)
+
+
+async def _disconnect(request: Request) -> None:
+    """Return when the client has left: its task would wait for the check otherwise."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def _form(request: Request) -> Form:

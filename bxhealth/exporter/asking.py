@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -38,6 +39,8 @@ class Question:
         mine, theirs = self.options.limits, other.options.limits
         if theirs.deadline is not None and (mine.deadline is None or mine.deadline > theirs.deadline):
             return False
+        if mine.probe_timeout > theirs.probe_timeout:
+            return False
         # one that asks registries as well answers who does not want to know
         registries = self.options.registries or other.options.registries
         return replace(self, options=replace(self.options, limits=theirs, registries=registries)) == other
@@ -54,12 +57,13 @@ class Answers(Observer):
         self._lock = threading.Lock()
         self._begun = time.monotonic()
         self._builder: Builder | None = None
+        self._hosts = redaction.NO_HOSTS
         self._reports: dict[str, Sequence[NodeReport]] = {}
 
-    def asking(self, builder: Builder) -> None:
-        """The builder has been read, and its nodes are being asked."""
+    def asking(self, builder: Builder, hosts: Mapping[str, str] = redaction.NO_HOSTS) -> None:
+        """The builder has been read, and its nodes are being asked; `hosts` are for `redaction.report`."""
         with self._lock:
-            self._builder, self._begun = builder, time.monotonic()
+            self._builder, self._hosts, self._begun = builder, hosts, time.monotonic()
 
     def finished(self, builder: Builder, node: Node, reports: Sequence[NodeReport]) -> None:  # noqa: ARG002
         """See `Observer`."""
@@ -78,7 +82,7 @@ class Answers(Observer):
         message = f"not finished within {seconds:.3g} s"
         nodes = [report for node in builder.nodes for report in reports.get(node.name) or [_unfinished(node, message)]]
         report = policy.judge(builder, nodes, question.options.judging)
-        return Checked(redaction.report(report), time.time(), time.monotonic() - begun)
+        return Checked(redaction.report(report, self._hosts), time.time(), time.monotonic() - begun)
 
     def onto(self, before: BuilderReport, question: Question) -> tuple[BuilderReport, Collection[str]] | None:
         """The report `before` with what was answered since, and the names of the reports that are new.
@@ -94,7 +98,7 @@ class Answers(Observer):
             old.setdefault(stored_name(report.name), []).append(report)
         reports = [report for node in builder.nodes for report in answered.get(node.name) or old.get(node.name, [])]
         merged = policy.judge(builder, reports, question.options.judging)
-        return redaction.report(merged), {report.name for new in answered.values() for report in new}
+        return redaction.report(merged, self._hosts), {report.name for new in answered.values() for report in new}
 
 
 def ask(environ: Mapping[str, str], question: Question, answers: Answers, cancellation: Cancellation) -> Checked:
@@ -115,9 +119,10 @@ def ask(environ: Mapping[str, str], question: Question, answers: Answers, cancel
     if not nodes:
         raise Gone(f"{question.builder} has none of the nodes that are meant")
     builder = replace(builder, nodes=nodes)
-    answers.asking(builder)
+    hosts = _hosts(store, nodes)
+    answers.asking(builder, hosts)
     reports, client, _ = wiring.check(store, [builder], question.options, answers, cancellation)
-    return Checked(redaction.report(reports[0]), time.time(), time.monotonic() - begun, client)
+    return Checked(redaction.report(reports[0], hosts), time.time(), time.monotonic() - begun, client)
 
 
 def find(store: Store, name: str, names: Collection[str]) -> str | None:
@@ -125,6 +130,15 @@ def find(store: Store, name: str, names: Collection[str]) -> str | None:
     if name in names or store.docker.has_context(name):  # a context whose file is torn is not listed
         return name
     return name.lower() if name.lower() in names else None
+
+
+def _hosts(store: Store, nodes: Sequence[Node]) -> Mapping[str, str]:
+    """The hosts of the Docker contexts that nodes have for endpoints; of none that cannot be read."""
+    hosts = {}
+    for name in {node.endpoint for node in nodes if "://" not in node.endpoint}:
+        with contextlib.suppress(StoreError):
+            hosts[name] = store.docker.endpoint(name).host
+    return hosts
 
 
 def _unread(question: Question, error: str, seconds: float) -> Checked:

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import secrets
+from collections import Counter
 from collections.abc import Callable, Mapping
 
 import anyio
@@ -26,7 +27,9 @@ _HEADERS = {
 }
 _MAX_REMEMBERED = 256
 _MAX_GUESSES = 16
-"""So many passwords that are not known yet wait to be compared; whoever comes then has to come again."""
+_MAX_GUESSES_EACH = 2
+"""So many passwords that are not known yet wait to be compared, of all clients and of one address; whoever comes then
+has to come again. Without the second, one client's guesses would keep out all whose password is not known yet."""
 _MAX_PASSWORD_BYTES = 72
 """More, bcrypt cannot tell apart."""
 
@@ -54,18 +57,20 @@ class Guard:
                     answer.setdefault(name, value)
             await send(message)
 
-        await (await self._chosen(config, Headers(scope=scope)))(scope, receive, send_with_headers)
+        await (await self._chosen(config, scope))(scope, receive, send_with_headers)
 
-    async def _chosen(self, config: WebConfig, headers: Headers) -> ASGIApp:
+    async def _chosen(self, config: WebConfig, scope: Scope) -> ASGIApp:
         """What answers: the application, or a refusal."""
+        authorization = Headers(scope=scope).get("authorization", "")
+        address = (scope.get("client") or ("",))[0]
         try:
-            if not config.users or await self._is_known(config.users, headers.get("authorization", "")):
+            if not config.users or await self._is_known(config.users, authorization, address):
                 return self._app
         except TooManyGuesses:
             return PlainTextResponse("Too many passwords wait to be compared\n", 503, {"Retry-After": "1"})
         return PlainTextResponse("Unauthorized\n", 401, {"WWW-Authenticate": 'Basic realm="bxhealth"'})
 
-    async def _is_known(self, users: Mapping[str, str], authorization: str) -> bool:
+    async def _is_known(self, users: Mapping[str, str], authorization: str, address: str) -> bool:
         scheme, _, encoded = authorization.partition(" ")
         if scheme.lower() != "basic":
             return False
@@ -73,7 +78,7 @@ class Guard:
             name, separator, password = base64.b64decode(encoded, validate=True).decode().partition(":")
         except ValueError:
             return False
-        return bool(separator) and await self._passwords.match(users, name, password)
+        return bool(separator) and await self._passwords.match(users, name, password, address)
 
 
 class TooManyGuesses(Exception):
@@ -90,12 +95,12 @@ class Passwords:
         self._wrong: set[bytes] = set()
         # guesses must not take the machine
         self._limiter = anyio.CapacityLimiter(1)
-        self._guesses = 0
+        self._guesses: Counter[str] = Counter()
         # for a name that nobody has: the answer takes as long as for one that somebody has
         self._nobody = bcrypt.hashpw(secrets.token_bytes(16), bcrypt.gensalt(10)).decode()
 
-    async def match(self, users: Mapping[str, str], name: str, password: str) -> bool:
-        """Whether this is the password of a user.
+    async def match(self, users: Mapping[str, str], name: str, password: str, address: str) -> bool:
+        """Whether this is the password of a user, as a client at an address says.
 
         Raises:
             TooManyGuesses: nobody has had the time to find out.
@@ -105,13 +110,13 @@ class Passwords:
         asked = hmac.digest(self._key, b"\0".join(hashlib.sha256(part).digest() for part in parts), "sha256")
         if asked in self._right or asked in self._wrong:
             return asked in self._right
-        if self._guesses >= _MAX_GUESSES:
+        if self._guesses[address] >= _MAX_GUESSES_EACH or self._guesses.total() >= _MAX_GUESSES:
             raise TooManyGuesses
-        self._guesses += 1
+        self._guesses[address] += 1
         try:
             is_right = await anyio.to_thread.run_sync(_is_password, password, hashed, limiter=self._limiter)
         finally:
-            self._guesses -= 1
+            self._guesses -= Counter([address])  # which drops an address that has none left
         is_right = is_right and name in users
         remembered = self._right if is_right else self._wrong
         if len(remembered) >= _MAX_REMEMBERED:

@@ -50,7 +50,10 @@ class Form:
 
 def form(accept: str, accept_encoding: str) -> Form:
     """What the headers `Accept` and `Accept-Encoding` ask for."""
-    _, media_type = choose_encoder(accept)
+    try:
+        _, media_type = choose_encoder(accept)
+    except (TypeError, ValueError):  # it compares versions that may be no numbers
+        media_type = CONTENT_TYPE_PLAIN_0_0_4
     return Form(media_type.startswith("application/openmetrics-text"), takes_gzip(accept_encoding))
 
 

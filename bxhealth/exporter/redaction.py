@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 from bxhealth.model import BuilderReport, NodeReport
 
@@ -12,6 +14,9 @@ _USERINFO = re.compile(r"(?<=://)[^/\s]*@")
 # that of an endpoint as a whole may hold a slash as well
 _WHOLE_USERINFO = re.compile(r"(?<=://).*@", re.DOTALL)
 _QUERY = re.compile(r"[?#].*", re.DOTALL)
+
+NO_HOSTS: Mapping[str, str] = MappingProxyType({})
+"""Where no endpoint is a name, or none of the texts tells what was reached."""
 
 
 def without_userinfo(text: str) -> str:
@@ -25,24 +30,29 @@ def endpoint(text: str) -> str:
     return _QUERY.sub("", _WHOLE_USERINFO.sub("", text)) if "://" in text else text
 
 
-def report(builder: BuilderReport) -> BuilderReport:
-    """The report of a builder without credentials in any of its texts."""
+def report(builder: BuilderReport, hosts: Mapping[str, str] = NO_HOSTS) -> BuilderReport:
+    """The report of a builder without credentials in any of its texts.
+
+    Args:
+        builder: the report.
+        hosts: of the endpoints that are names, what these stand for.
+    """
     return replace(
         builder,
-        nodes=tuple(_node(node) for node in builder.nodes),
+        nodes=tuple(_node(node, hosts.get(node.endpoint, node.endpoint)) for node in builder.nodes),
         error=None if builder.error is None else without_userinfo(builder.error),
     )
 
 
-def _node(node: NodeReport) -> NodeReport:
-    shown = endpoint(node.endpoint)
+def _node(node: NodeReport, host: str) -> NodeReport:
+    shown = endpoint(host)
 
     def clean(text: str) -> str:
-        return without_userinfo(text.replace(node.endpoint, shown) if shown != node.endpoint else text)
+        return without_userinfo(text.replace(host, shown) if shown != host else text)
 
     return replace(
         node,
-        endpoint=shown,
+        endpoint=endpoint(node.endpoint),
         message=clean(node.message),
         log_tail=tuple(clean(line) for line in node.log_tail),
         checks=tuple(replace(check, message=clean(check.message)) for check in node.checks),

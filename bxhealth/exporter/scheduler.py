@@ -112,9 +112,10 @@ class Scheduler:
         before = self._chosen or Chosen(())
         try:
             chosen = self._choose(before.builders)
-        except (StoreError, OSError) as error:
+        except Exception as error:  # a defect of ours must not end all checks
             # the builders stay as they were: what cannot be read is not gone
-            self._unchosen = (str(error),)
+            is_known = isinstance(error, (StoreError, OSError))
+            self._unchosen = (str(error) if is_known else f"internal error: {type(error).__name__}: {error}",)
             chosen = before
         else:
             self._unchosen = chosen.missing

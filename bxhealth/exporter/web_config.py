@@ -76,7 +76,7 @@ def parse(text: str, directory: Path) -> WebConfig:
     """
     try:
         loaded = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise WebConfigError(f"it is not YAML: {str(error).splitlines()[0]}") from None
     top = _section(loaded, "the file", ("tls_server_config", "basic_auth_users", "http_server_config"))
     tls = _tls(top["tls_server_config"], directory) if top.get("tls_server_config") else None
@@ -88,7 +88,7 @@ def parse(text: str, directory: Path) -> WebConfig:
     for name, hashed in users.items():
         if not hashed.startswith(_BCRYPT):
             raise WebConfigError(f"the password of {name!r} in basic_auth_users is not a bcrypt hash")
-    return WebConfig(tls, users, {name: str(value) for name, value in headers.items() if value})
+    return WebConfig(tls, users, {name: _header(name, value) for name, value in headers.items() if value})
 
 
 def context(tls: TlsServer) -> ssl.SSLContext:
@@ -231,6 +231,14 @@ def _section(value: Any, name: str, known: tuple[str, ...]) -> Mapping[str, Any]
         if key not in known:
             raise WebConfigError(f"{name} has {key!r}, which bxhealth does not know; it knows {', '.join(known)}")
     return value
+
+
+def _header(name: str, value: Any) -> str:
+    """A header's value in one line: YAML's blocks have several, which Go's net/http takes for one as well."""
+    text = " ".join(str(value).split())
+    if not text.isascii() or not text.isprintable():
+        raise WebConfigError(f"the header {name} has characters that a header cannot have")
+    return text
 
 
 def _load(path: Path, load: Callable[[], object]) -> None:

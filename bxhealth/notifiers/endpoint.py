@@ -10,7 +10,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
-from urllib.parse import SplitResult, unquote, unquote_to_bytes, urljoin, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, unquote_to_bytes, urljoin, urlsplit, urlunsplit
 
 from bxhealth import __version__
 from bxhealth.errors import BxhealthError
@@ -18,7 +18,7 @@ from bxhealth.errors import BxhealthError
 _SECONDS = 10.0
 _MAX_ANSWER_BYTES = 1 << 16
 _TOKEN = 4
-"""Characters of a path's segment that may be a secret by itself; of a shorter one every text is full."""
+"""Characters of a part of a path or query that may be a secret by itself; of a shorter one every text is full."""
 
 
 class NotifyError(BxhealthError):
@@ -47,7 +47,8 @@ def without_secrets(text: str, url: str) -> str:
     """`text` with `…` in the place of the URL's user, password, path and query, escaped or not."""
     parts = urlsplit(url)
     segments = [segment for segment in parts.path.split("/") if len(segment) >= _TOKEN]
-    given = [parts.username, parts.password, parts.path.strip("/"), *segments, parts.query]
+    values = [value for _, value in parse_qsl(parts.query) if len(value) >= _TOKEN]
+    given = [parts.username, parts.password, parts.path.strip("/"), *segments, parts.query, *values]
     secrets = {form for secret in given if secret for form in (secret, unquote(secret))}
     for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, "…")

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from bxhealth.deadline import Deadline
 from bxhealth.docker_config import DockerEndpoint
-from bxhealth.errors import NodeFailure
+from bxhealth.errors import NodeFailure, malformed
 from bxhealth.model import Cause
 from bxhealth.transports import ssh, tcp, tls, unix
 from bxhealth.transports.stream import Stream
@@ -31,7 +31,7 @@ def dial(endpoint: DockerEndpoint, deadline: Deadline) -> Stream:
     try:
         scheme = urlsplit(endpoint.host).scheme
     except ValueError as error:
-        raise NodeFailure(Cause.CONFIG_INVALID, f"the endpoint {endpoint.host} is malformed: {error}") from error
+        raise malformed(endpoint.host, error) from error
     dialer = _DIALERS.get(scheme)
     if dialer is None:
         known = ", ".join(f"{name}://" for name in _DIALERS)

@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from bxhealth.deadline import Deadline
 from bxhealth.docker_config import DockerEndpoint
-from bxhealth.errors import NodeFailure
+from bxhealth.errors import NodeFailure, malformed
 from bxhealth.model import Cause
 from bxhealth.processes import Pipe
 from bxhealth.transports.stream import SocketStream
@@ -92,7 +92,7 @@ def dial(endpoint: DockerEndpoint, deadline: Deadline) -> SshStream:
         url = urlsplit(endpoint.host)
         name, user, port = url.hostname, url.username, url.port
     except ValueError as error:
-        raise NodeFailure(Cause.CONFIG_INVALID, f"the endpoint {endpoint.host} is malformed: {error}") from error
+        raise malformed(endpoint.host, error) from error
     if not name or name.startswith("-") or (user or "").startswith("-"):
         raise NodeFailure(Cause.CONFIG_INVALID, f"the endpoint {endpoint.host} names no host")
     command = [

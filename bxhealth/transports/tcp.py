@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from bxhealth.deadline import Deadline
 from bxhealth.docker_config import DockerEndpoint
-from bxhealth.errors import NodeFailure
+from bxhealth.errors import NodeFailure, malformed
 from bxhealth.model import Cause
 from bxhealth.transports.stream import SocketStream
 
@@ -29,7 +29,7 @@ def dial(endpoint: DockerEndpoint, deadline: Deadline) -> SocketStream:
         url = urlsplit(host)
         name, port = url.hostname or "", url.port or (_DOCKER_TLS_PORT if endpoint.tls else _DOCKER_PORT)
     except ValueError as error:
-        raise NodeFailure(Cause.CONFIG_INVALID, f"the endpoint {host} is malformed: {error}") from error
+        raise malformed(host, error) from error
     addresses = _resolve(host, name or "localhost", port, deadline)
     failures: list[NodeFailure] = []
     for index, (family, address) in enumerate(addresses):

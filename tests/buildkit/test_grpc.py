@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 from h2.errors import ErrorCodes
+from hyperframe.frame import GoAwayFrame
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,7 +18,7 @@ from bxhealth.buildkit.grpc import GrpcConnection, GrpcError, MessageTooLarge
 from bxhealth.deadline import Deadline
 from bxhealth.docker_config import DockerEndpoint
 from bxhealth.errors import NodeFailure
-from bxhealth.model import Cause
+from bxhealth.model import TRANSIENT, Cause
 from tests import garbage
 from tests.conftest import Serve
 from tests.fake_buildkit import OK_HEADERS, SERVICE, FakeBuildkit, Headers, MemoryStream, Reply, framed
@@ -108,8 +109,22 @@ def test_a_call_after_the_server_said_good_bye_is_a_failure() -> None:
     """RFC 9113, 6.8: a server that shuts down in peace sends GOAWAY with NO_ERROR, and finishes what it has."""
     connection = GrpcConnection(MemoryStream(FakeBuildkit({"Info": Reply(framed(b"x"), leaves=True)})), "localhost")
     assert _unary(connection) == b"x"
-    with pytest.raises(NodeFailure):
+    with pytest.raises(NodeFailure, match="being stopped") as failed:
         _unary(connection)
+    assert failed.value.cause in TRANSIENT
+
+
+def test_a_server_that_says_good_bye_before_it_answers_is_being_stopped() -> None:
+    class Leaving(MemoryStream):
+        def recv(self, size: int, deadline: Deadline) -> bytes:
+            data = super().recv(size, deadline)
+            # after the settings, with which it has begun
+            return data if self._turn == 1 else GoAwayFrame(0, last_stream_id=2**31 - 1).serialize() + data
+
+    stream = Leaving(FakeBuildkit({"Info": Reply(framed(b"x"))}), [9 + 6 * 7, 65536])
+    with pytest.raises(NodeFailure, match="being stopped") as failed:
+        _unary(GrpcConnection(stream, "localhost"))
+    assert failed.value.cause in TRANSIENT
 
 
 def test_the_request_is_a_grpc_request() -> None:

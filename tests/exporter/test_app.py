@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import asyncio
 import base64
 import gzip
 import json
 import os
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from importlib import resources
 from pathlib import Path
@@ -14,6 +16,7 @@ import bcrypt
 import jsonschema
 import pytest
 from starlette.testclient import TestClient
+from starlette.types import Message
 
 from bxhealth.deadline import Cancellation
 from bxhealth.exporter import app, exposition
@@ -109,6 +112,8 @@ def test_metrics_are_there_before_the_first_check(exporter: Exporter) -> None:
         ("", "text/plain; version=0.0.4; charset=utf-8"),
         ("text/html", "text/plain; version=0.0.4; charset=utf-8"),
         (OPENMETRICS, "application/openmetrics-text; version=1.0.0; charset=utf-8"),
+        ("application/openmetrics-text; version=abc", "text/plain; version=0.0.4; charset=utf-8"),
+        ("application/openmetrics-text; version=1.", "text/plain; version=0.0.4; charset=utf-8"),
     ],
 )
 def test_metrics_come_in_the_format_that_is_asked_for(exporter: Exporter, accept: str, media_type: str) -> None:
@@ -178,6 +183,37 @@ def test_probes_of_one_builder_share_one_check(exporter: Exporter, monkeypatch: 
         thread.join(10)
     assert answers == [200] * 5
     assert len(exporter.asked) == 1
+
+
+def test_who_leaves_waits_no_more(exporter: Exporter) -> None:
+    """Or the tasks of clients that come and go would add up for as long as a check takes."""
+    exporter.proceed.clear()
+    messages: Iterator[Message] = iter([{"type": "http.request", "body": b""}, {"type": "http.disconnect"}])
+
+    async def receive() -> Message:
+        return next(messages)
+
+    async def send(_: Message) -> None:
+        pass
+
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": "/probe",
+        "query_string": b"target=fleet",
+        "headers": [(b"x-prometheus-scrape-timeout-seconds", b"60")],
+    }
+    asyncio.run(asyncio.wait_for(exporter.client.app(scope, receive, send), 20))
+    (flight,) = exporter.flights._flights["fleet"]
+    assert flight.waiters == 0
+
+
+def test_half_a_character_is_shown_everywhere(exporter: Exporter) -> None:
+    """JSON may hold one, and so may a store."""
+    exporter.show("fleet", checked(replace(up(), endpoint="tcp://h/\ud800")))
+    assert exporter.client.get("/").status_code == 200
+    (shown,) = exporter.client.get("/api/v1/status").json()["builders"]
+    assert shown["nodes"][0]["endpoint"] == "tcp://h/\ud800"
 
 
 def test_a_probe_that_finds_no_time_is_no_verdict(exporter: Exporter) -> None:

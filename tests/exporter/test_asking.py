@@ -54,6 +54,16 @@ def test_an_entry_that_cannot_be_read_is_no_builder_that_is_gone(directory: Path
     assert "JSON" in (asked("fleet").report.error or "")
 
 
+@pytest.mark.parametrize("host", ["tcp://127.0.0.1:1?token=s3cret", "tcp://user:s3c/ret@127.0.0.1:1"])
+def test_what_a_context_holds_is_not_told(directory: Path, tmp_path: Path, host: str) -> None:
+    stores.context(tmp_path, "far", host)
+    stores.instance(directory, "fleet", stores.node("n1", "far"))
+    (node,) = asked("fleet").report.nodes
+    assert node.status is Status.UNHEALTHY
+    assert "tcp://127.0.0.1:1" in node.message
+    assert "s3c" not in str(node)
+
+
 def test_what_is_known_so_far() -> None:
     answers, question = Answers(), Question("fleet", Options())
     assert answers.so_far(question, 1) is None

@@ -21,20 +21,44 @@ def test_guesses_neither_push_out_the_right_password_nor_stand_before_it(monkeyp
 
     async def run() -> None:
         passwords = Passwords()
-        assert await passwords.match(USERS, "alice", "secret")
+        assert await passwords.match(USERS, "alice", "secret", "scraper")
         for number in range(auth._MAX_REMEMBERED + 1):
             passwords._wrong.add(b"%d" % number)
         monkeypatch.setattr(auth, "_is_password", slowly)
-        guesses = [asyncio.create_task(passwords.match(USERS, "alice", f"guess {i}")) for i in range(50)]
-        while passwords._guesses < auth._MAX_GUESSES:
+        guesses = [asyncio.create_task(passwords.match(USERS, "alice", f"guess {i}", f"{i}")) for i in range(50)]
+        while passwords._guesses.total() < auth._MAX_GUESSES:
             await asyncio.sleep(0)
         # the scraper gets in while they wait
-        assert await asyncio.wait_for(passwords.match(USERS, "alice", "secret"), 5)
+        assert await asyncio.wait_for(passwords.match(USERS, "alice", "secret", "scraper"), 5)
         proceed.set()
         outcomes = await asyncio.gather(*guesses, return_exceptions=True)
         refused = [outcome for outcome in outcomes if isinstance(outcome, TooManyGuesses)]
         assert outcomes.count(False) + len(refused) == len(guesses)
         assert len(refused) == len(guesses) - auth._MAX_GUESSES
+
+    asyncio.run(run())
+
+
+def test_who_guesses_stands_before_nobody_at_another_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    compare, proceed = auth._is_password, threading.Event()
+
+    def slowly(password: str, hashed: str) -> bool:
+        proceed.wait(10)
+        return compare(password, hashed)
+
+    async def run() -> None:
+        passwords = Passwords()
+        monkeypatch.setattr(auth, "_is_password", slowly)
+        guesses = [asyncio.create_task(passwords.match(USERS, "alice", f"guess {i}", "1.2.3.4")) for i in range(50)]
+        while not passwords._guesses:
+            await asyncio.sleep(0)
+        # a password that is not known yet, as after a restart
+        scraper = asyncio.create_task(passwords.match(USERS, "alice", "secret", "5.6.7.8"))
+        proceed.set()
+        assert await scraper
+        outcomes = await asyncio.gather(*guesses, return_exceptions=True)
+        assert outcomes.count(False) == auth._MAX_GUESSES_EACH
+        assert not passwords._guesses
 
     asyncio.run(run())
 
@@ -52,7 +76,7 @@ def test_a_wrong_password_is_compared_once(monkeypatch: pytest.MonkeyPatch) -> N
     async def run() -> None:
         passwords = Passwords()
         for _ in range(3):
-            assert not await passwords.match(USERS, "alice", "old")
+            assert not await passwords.match(USERS, "alice", "old", "scraper")
 
     asyncio.run(run())
     assert compared == ["old"]

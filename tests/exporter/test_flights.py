@@ -78,6 +78,9 @@ def test_a_scrape_takes_part_in_a_longer_check_and_not_the_other_way_round() -> 
     assert not question().is_answered_by(question(seconds=5))
     assert not question(seconds=6).is_answered_by(question(seconds=5))
     assert not question("fleet", "n1").is_answered_by(question())
+    impatient = Question("fleet", Options(Limits(probe_timeout=1)))
+    assert impatient.is_answered_by(question())
+    assert not question().is_answered_by(impatient), "a node that is slow would fail by it"
     assert not replace(question(), options=Options(canary=())).is_answered_by(question())
 
 

@@ -34,3 +34,10 @@ def test_what_is_said_of_a_node_holds_no_secret_of_its_endpoint() -> None:
     (shown,) = redaction.report(builder(node, error=None)).nodes
     assert "s3cret" not in str(shown)
     assert shown.message == "connecting to tcp://h:1: refused; see also http://other/"
+
+
+def test_nor_of_what_its_endpoint_stands_for() -> None:
+    host = "tcp://u:p/s3cret@h:1?token=s3cret"
+    node = replace(down(message=f"connecting to {host}: refused"), endpoint="far")
+    (shown,) = redaction.report(builder(node, error=None), {"far": host}).nodes
+    assert (shown.endpoint, shown.message) == ("far", "connecting to tcp://h:1: refused")

@@ -26,7 +26,7 @@ class World:
     """A store, and builders that answer at once unless they are held."""
 
     def __init__(self, *builders: str) -> None:
-        self.chosen: Chosen | StoreError = Chosen(builders)
+        self.chosen: Chosen | Exception = Chosen(builders)
         self.asked: list[str] = []
         self.gone: set[str] = set()
         self.held = threading.Event()
@@ -45,7 +45,7 @@ class World:
 
     def choose(self, before: Collection[str]) -> Chosen:
         self.before = before
-        if isinstance(self.chosen, StoreError):
+        if isinstance(self.chosen, Exception):
             raise self.chosen
         return self.chosen
 
@@ -108,6 +108,17 @@ def test_it_is_ready_with_nothing_to_check_and_not_with_a_store_that_cannot_be_r
         world.chosen = Chosen(())
         until(lambda: scheduler.is_ready, "ready")
         assert not scheduler.problems
+
+
+def test_a_defect_of_ours_ends_no_checks() -> None:
+    world = World("a")
+    with world.watched() as scheduler:
+        until(lambda: world.shown == ["a"], "a is there")
+        world.chosen = ZeroDivisionError("oops")
+        until(lambda: world.complaints == ["internal error: ZeroDivisionError: oops"], "said once")
+        asked = len(world.asked)
+        until(lambda: len(world.asked) > asked + 2, "a is checked all the same")
+        assert scheduler.is_alive
 
 
 def test_builders_come_and_go_with_the_store() -> None:

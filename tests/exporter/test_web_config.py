@@ -26,11 +26,22 @@ HASH = "$2y$04$abcdefghijklmnopqrstuuAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
         ("basic_auth_users: {alice: secret}", "bcrypt"),
         ("basic_auth_users: [alice]", "names with"),
         ("http_server_config: {headers: {X-Mine: a}}", "X-Mine"),
+        ('http_server_config: {headers: {X-Frame-Options: "a\\0b"}}', "X-Frame-Options"),
+        ("http_server_config: {headers: {X-Frame-Options: ä}}", "X-Frame-Options"),
+        ("basic_auth_users: 2026-13-45", "not YAML"),
+        ("[" * 5000, "not YAML"),
     ],
 )
 def test_what_is_not_understood_is_refused(text: str, says: str) -> None:
     with pytest.raises(WebConfigError, match=says):
         parse(text, Path("/"))
+
+
+def test_a_header_of_several_lines_is_one() -> None:
+    text = (
+        "http_server_config:\n  headers:\n    Content-Security-Policy: |\n      default-src 'none';\n      img-src a\n"
+    )
+    assert parse(text, Path("/")).headers == {"Content-Security-Policy": "default-src 'none'; img-src a"}
 
 
 def test_an_empty_file_asks_for_nothing() -> None:
