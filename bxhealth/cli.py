@@ -20,12 +20,10 @@ from bxhealth.errors import StoreError
 from bxhealth.exporter.command import serve
 from bxhealth.model import Builder, BuilderReport, Report, Verdict
 from bxhealth.options import Options, Threshold
-from bxhealth.parameters import URL, Command, Parsed, check_options, option
+from bxhealth.parameters import URL, Command, Parsed, builders_argument, check_options, option
 from bxhealth.store import Store
 
 if TYPE_CHECKING:
-    from click.shell_completion import CompletionItem
-
     from bxhealth.checker import Observer
 
 _FORMATS = ("table", "json", "prometheus")
@@ -40,14 +38,6 @@ def _parse_report(text: str) -> tuple[str, str]:
     return form, path
 
 
-def _complete_builder(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
-    from click.shell_completion import CompletionItem
-
-    with contextlib.suppress(StoreError):
-        return [CompletionItem(name) for name in Store(os.environ).names() if name.startswith(incomplete)]
-    return []
-
-
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, "-V", "--version", prog_name="bxhealth", message="%(prog)s %(version)s")
 def cli() -> None:
@@ -55,7 +45,7 @@ def cli() -> None:
 
 
 @cli.command(cls=Command)
-@click.argument("builders", metavar="[BUILDER]...", nargs=-1, shell_complete=_complete_builder)
+@builders_argument
 @option("--all", "every", is_flag=True, help="Check every builder that buildx knows.")
 @option("--node", "only", metavar="NODE", multiple=True, help="Check only this node; repeatable.")
 @option("--exclude", metavar="NODE", multiple=True, help="Check all nodes but this one; repeatable.")
@@ -123,10 +113,11 @@ def check(
             _warn(report)
         # after stdout, since a file that cannot be written must not cost the answers
         for name, path in further:
-            _write(report, name, path, bool(verbose))
+            # what an interrupt has cut short is no replacement for the metrics of a whole run
+            if not interrupted or name != "prometheus" or path == _STDOUT:
+                _write(report, name, path, bool(verbose))
         status = policy.INTERRUPTED if interrupted else policy.exit_status(report)
         strict = options.judging.strict
-        # what an interrupt has cut short is no replacement for the metrics of a whole run
         if push and not interrupted and not _pushed(push, report) and strict:
             status = status or policy.UNHEALTHY
     if ping and not _pinged(ping, succeeded=status == policy.HEALTHY) and strict:

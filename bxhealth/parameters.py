@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
+import os
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from urllib.parse import urlsplit
 
 import click
 
 from bxhealth import durations, platforms, sizes, versions
+from bxhealth.errors import StoreError
 from bxhealth.options import ALL_NODES, ALL_PLATFORMS, Judging, Limits, Options, Threshold
+from bxhealth.store import Store
 from bxhealth.versions import Version
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _Value = TypeVar("_Value")
@@ -35,6 +42,18 @@ class Parsed(click.ParamType, Generic[_Value]):  # type: ignore[type-arg,unused-
             return self._parse(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+
+def _complete_builder(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
+    from click.shell_completion import CompletionItem
+
+    with contextlib.suppress(StoreError):
+        return [CompletionItem(name) for name in Store(os.environ).names() if name.startswith(incomplete)]
+    return []
+
+
+builders_argument = click.argument("builders", metavar="[BUILDER]...", nargs=-1, shell_complete=_complete_builder)
+"""The builders that are meant; a shell completes their names."""
 
 
 def _some_time(text: str) -> float:

@@ -80,10 +80,15 @@ def test_the_deadline_with_a_buildx_under_way(client: Client, hanging: tuple[str
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted(client: Client, hosts: list[Host], frozen: tuple[str, list[Node]], number: signal.Signals) -> None:
+def test_interrupted(
+    client: Client, hosts: list[Host], frozen: tuple[str, list[Node]], number: signal.Signals, new_directory: Path
+) -> None:
     builder, nodes = frozen
+    metrics = new_directory / "bxhealth.prom"
+    metrics.write_text("of a whole run\n")
+    words = ("--format=json", f"--report=prometheus={metrics}", "--probe-timeout=60s", "-v")
     with leaving_no_exec(hosts):
-        running = start(client, "check", "--format=json", "--probe-timeout=60s", "-v", builder)
+        running = start(client, "check", *words, builder)
         container = hosts[1].container_id(f"buildx_buildkit_{nodes[1].name}")
         wait_until(lambda: bool(_execs(container)), "the exec in the frozen node")
         running.signal(number)
@@ -93,6 +98,7 @@ def test_interrupted(client: Client, hosts: list[Host], frozen: tuple[str, list[
     unfinished = result.nodes[nodes[1].name]
     assert unfinished["status"] == "skipped"
     assert "interrupted" in unfinished["message"]
+    assert metrics.read_text() == "of a whole run\n"
     # each of the others had answered or not, and neither is taken for a failure
     assert {result.nodes[node.name]["status"] for node in (nodes[0], nodes[2])} <= {"healthy", "skipped"}
 

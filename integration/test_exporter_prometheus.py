@@ -93,13 +93,14 @@ def test_promtool_finds_no_fault(fleet: Fleet, binaries: Path, new_directory: Pa
     entry = fleet.client.store / "instances" / "unreadable"
     entry.write_text("{")
     try:
-        with exporter(fleet.client.env, new_directory / "log", fleet.builder, "unreadable") as ours:
+        with exporter(fleet.client.env, new_directory / "log", fleet.builder, "unreadable", "missing") as ours:
             status, text = get(f"{ours}/metrics")
             _, probed = get(f"{ours}/probe?target={fleet.builder}")
     finally:
         entry.unlink()
     assert status == 200
     assert 'bxhealth_builder_up{builder="unreadable"} 0.0' in text
+    assert "bxhealth_problems 1.0" in text, "one builder is not there"
     assert f'bxhealth_builder_up{{builder="{fleet.builder}"}} 1.0' in text
     for node in fleet.nodes:
         assert f'bxhealth_node_disk_free_bytes{{builder="{fleet.builder}",node="{node.name}"}}' in text
@@ -138,6 +139,9 @@ def test_probes_by_prometheus(fleet: Fleet, binaries: Path, new_directory: Path)
             wait_until(lambda: query(prometheus, "probe_success") == {"": 1.0}, "a probe", seconds=30)
             assert query(prometheus, "bxhealth_node_up") == {fleet.nodes[0].name: 1.0}
             assert query(prometheus, 'bxhealth_node_check_duration_seconds{check="canary"} > 0')
+        for more in ("", f"&node={fleet.nodes[0].name}"):
+            _, text = get(f"{ours}/probe?target={fleet.builder}&canary=linux/s390x{more}")
+            assert "probe_success 0.0" in text, "nobody could try that"
 
 
 def test_cron_with_the_textfile_collector(fleet: Fleet, binaries: Path, new_directory: Path) -> None:

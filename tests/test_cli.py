@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 import click
 import jsonschema
 import pytest
+from click.shell_completion import ShellComplete
 
 import bxhealth
 from bxhealth import cli
@@ -263,11 +264,23 @@ def test_wrong_usage_is_2_and_says_so_on_stderr(run: Run, arguments: Sequence[st
     assert result.err
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["check", "--help"], ["check", "-h"], ["list", "--help"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["-h"], ["check", "--help"], ["check", "-h"], ["list", "--help"], ["serve", "--help"]],
+)
 def test_help(run: Run, arguments: Sequence[str]) -> None:
     result = run(*arguments)
     assert (result.status, result.err) == (0, "")
     assert result.out.startswith("Usage: ")
+    assert "\\b" not in result.out
+
+
+@pytest.mark.parametrize("command", ["check", "serve"])
+def test_builders_are_completed(directory: Path, command: str) -> None:
+    for name in ("fleet", "flock", "other"):
+        stores.instance(directory, name, stores.node("n1"))
+    completion = ShellComplete(cli.cli, {}, "bxhealth", "_BXHEALTH_COMPLETE")
+    assert [item.value for item in completion.get_completions([command], "fl")] == ["fleet", "flock"]
 
 
 def test_the_help_of_check_has_the_exit_statuses_and_variables(run: Run) -> None:

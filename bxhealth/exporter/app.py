@@ -115,7 +115,7 @@ def build(parts: Parts) -> Starlette:
         return await _compressed(request, Response(content, media_type="application/json"))
 
     async def overview(request: Request) -> Response:
-        content = await run_in_threadpool(page.render, parts.results.latest, parts.scheduler.problems, time.time())
+        content = await run_in_threadpool(page.render, parts.results.latest, parts.results.problems, time.time())
         return await _compressed(request, Response(content, media_type="text/html"))
 
     async def healthy(_: Request) -> Response:

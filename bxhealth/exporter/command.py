@@ -10,12 +10,12 @@ import click
 from bxhealth import policy
 from bxhealth.errors import BxhealthError
 from bxhealth.options import Options
-from bxhealth.parameters import DURATION, Command, check_options, option
+from bxhealth.parameters import DURATION, Command, builders_argument, check_options, option
 from bxhealth.reporters.escape import printable
 
 
 @click.command(cls=Command)
-@click.argument("builders", metavar="[BUILDER]...", nargs=-1)
+@builders_argument
 @option("--all", "every", is_flag=True, help="Watch every builder that buildx knows.")
 @option("--node", "only", metavar="NODE", multiple=True, help="Check only this node; repeatable.")
 @option("--exclude", metavar="NODE", multiple=True, help="Check all nodes but this one; repeatable.")
@@ -63,7 +63,7 @@ def serve(
     timeout_offset: float,
     verbose: int,
 ) -> int:
-    r"""Check every node of BUILDER again and again, and serve the results to Prometheus and to people.
+    """Check every node of BUILDER again and again, and serve the results to Prometheus and to people.
 
     Without BUILDER: buildx's own choice, read anew each time. The store is read anew for each check, so builders
     and nodes may come and go.
@@ -74,10 +74,11 @@ def serve(
       /api/v1/status            the last results as JSON
       /                         the last results for people
       /-/healthy  /-/ready      whether it lives; whether it has checked every builder once
-    """
+    """  # noqa: D301 - click keeps the lines of a paragraph that begins with \b
     if every and builders:
         raise click.UsageError("--all and the names of builders exclude each other")
     from bxhealth import logs
+    from bxhealth.exporter.listener import AddressError
     from bxhealth.exporter.server import Serving, serve
     from bxhealth.exporter.web_config import WebConfigError
 
@@ -85,7 +86,7 @@ def serve(
     logs.show(verbose)
     try:
         serve(serving, options, _complain)
-    except WebConfigError as error:
+    except (AddressError, WebConfigError) as error:
         raise click.UsageError(str(error)) from error
     except BxhealthError as error:
         _complain(str(error))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import threading
 import time
@@ -11,7 +12,7 @@ from typing import Protocol
 
 from prometheus_client import ProcessCollector
 from prometheus_client.core import Metric
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, choose_encoder
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.exposition import generate_latest as as_text
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST as OPENMETRICS
 from prometheus_client.openmetrics.exposition import generate_latest as as_openmetrics
@@ -49,21 +50,29 @@ class Form:
 
 
 def form(accept: str, accept_encoding: str) -> Form:
-    """What the headers `Accept` and `Accept-Encoding` ask for."""
-    try:
-        _, media_type = choose_encoder(accept)
-    except (TypeError, ValueError):  # it compares versions that may be no numbers
-        media_type = CONTENT_TYPE_PLAIN_0_0_4
-    return Form(media_type.startswith("application/openmetrics-text"), takes_gzip(accept_encoding))
+    """What the headers `Accept` and `Accept-Encoding` ask for; OpenMetrics only where it is named."""
+    weights = _weights(accept)
+    openmetrics = weights.get("application/openmetrics-text", 0.0)
+    return Form(openmetrics > 0 and openmetrics >= weights.get("text/plain", 0.0), takes_gzip(accept_encoding))
 
 
 def takes_gzip(accept_encoding: str) -> bool:
     """Whether gzip is named, and not with a weight of 0: RFC 9110, 12.5.3."""
-    for part in accept_encoding.split(","):
-        name, _, weight = part.replace(" ", "").lower().partition(";q=")
-        if name == "gzip":
-            return not weight or bool(weight.strip("0."))
-    return False
+    return _weights(accept_encoding).get("gzip", 0.0) > 0
+
+
+def _weights(header: str) -> Mapping[str, float]:
+    """What a header names, each with the greatest weight that it is given: RFC 9110, 12.4.2."""
+    weights: dict[str, float] = {}
+    for part in header.lower().split(","):
+        name, *parameters = (word.strip() for word in part.split(";"))
+        weight = 1.0
+        for parameter in parameters:
+            if parameter.startswith("q="):
+                with contextlib.suppress(ValueError):
+                    weight = float(parameter.removeprefix("q="))
+        weights[name] = max(weight, weights.get(name, 0.0))
+    return weights
 
 
 def render(collector: Collector, wanted: Form) -> bytes:
@@ -126,7 +135,9 @@ class Exposition:
 
     def _checks(self, openmetrics: bool) -> bytes:
         """The families of the latest results."""
-        return _text(ChecksCollector(self._results.latest, self._version, self._interval), openmetrics=openmetrics)
+        problems = len(self._results.problems)
+        collector = ChecksCollector(self._results.latest, self._version, self._interval, problems)
+        return _text(collector, openmetrics=openmetrics)
 
     def _self(self, openmetrics: bool) -> bytes:
         """The families of this process."""

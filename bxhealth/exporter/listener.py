@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
 import ssl
 import threading
@@ -30,6 +31,10 @@ _COMPLAINT_SECONDS = 60.0
 
 class ListenError(BxhealthError):
     """An address cannot be listened on."""
+
+
+class AddressError(ListenError):
+    """What is given for an address is none."""
 
 
 class Door(socket.socket):
@@ -166,12 +171,15 @@ def listen(address: str) -> socket.socket:
     """A socket that listens on `HOST:PORT`; without a host, on every address of this machine.
 
     Raises:
-        ListenError: the address is malformed, or taken.
+        AddressError: the address is malformed.
+        ListenError: it is taken, or not one of this machine.
     """
     host, separator, port = address.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     if not separator or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise ListenError(f"{address!r} is not an address such as 127.0.0.1:9888 or [::1]:9888")
+        raise AddressError(f"{address!r} is not an address such as 127.0.0.1:9888 or [::1]:9888")
+    if host == "*":
+        raise AddressError(f"{address!r} is not an address; :{port} listens on every one of this machine")
     try:
         if not host and socket.has_dualstack_ipv6():
             return socket.create_server(
@@ -181,6 +189,8 @@ def listen(address: str) -> socket.socket:
         family, _, _, _, where = found[0]
         return socket.create_server(where[:2], family=family, backlog=_BACKLOG)
     except OSError as error:
-        raise ListenError(f"cannot listen on {address}: {error.strerror or error}") from error
+        # what `create_server` says of others repeats the address
+        said = error.strerror if isinstance(error, socket.gaierror) or not error.errno else os.strerror(error.errno)
+        raise ListenError(f"cannot listen on {address}: {said or error}") from error
     except UnicodeError:
-        raise ListenError(f"cannot listen on {address}: {host!r} is no name of a host") from None
+        raise AddressError(f"cannot listen on {address}: {host!r} is no name of a host") from None

@@ -41,17 +41,21 @@ _MEASURED = {
 class ChecksCollector:
     """A prometheus_client collector of some checks."""
 
-    def __init__(self, checks: Sequence[Checked], version: str, interval: float | None = None) -> None:
+    def __init__(
+        self, checks: Sequence[Checked], version: str, interval: float | None = None, problems: int = 0
+    ) -> None:
         """Describe them.
 
         Args:
             checks: the last check of each builder.
             version: that of bxhealth.
             interval: seconds from one check of a builder to the next, where that goes on.
+            problems: how many things keep what is meant from being checked, where that goes on.
         """
         self._checks = checks
         self._version = version
         self._interval = interval
+        self._problems = problems
 
     def collect(self) -> Iterable[Metric]:
         """The metric families, each complete."""
@@ -62,6 +66,8 @@ class ChecksCollector:
         if self._interval is not None:
             text = "How long it is from one check of a builder to the next."
             families.append(GaugeMetricFamily("bxhealth_check_interval_seconds", text, value=self._interval))
+            text = "How many things keep builders or nodes that are meant from being checked; the page says which."
+            families.append(GaugeMetricFamily("bxhealth_problems", text, value=self._problems))
         return families
 
 
@@ -149,6 +155,8 @@ def _nodes(checks: Sequence[Checked]) -> Iterable[Metric]:
     for check in checks:
         builder, driver = _label(check.report.name), _label(check.report.driver)
         for report in _by_name(check.report).values():
+            if report.status is Status.SKIPPED:
+                continue  # nobody has asked it, as after --fail-fast, so nothing is known
             history = check.histories.get(report.name, NodeHistory())
             key = [builder, _label(report.name)]
             up.add_metric([*key, driver], is_up(report))

@@ -74,11 +74,14 @@ def question(
     limits = replace(
         options.limits, deadline=seconds, probe_timeout=min(options.limits.probe_timeout, seconds * _SHARE_FOR_ONE_NODE)
     )
-    options = replace(options, limits=limits, canary=_canary(canaries) if canaries else options.canary)
+    named = _canary(canaries) if canaries else ()
+    judging = options.judging
     if nodes:
         # what the builder as a whole has to offer cannot be expected of some of its nodes
-        judging = replace(options.judging, policy=ALL_NODES, min_nodes=1, required=())
-        options = replace(options, judging=judging)
+        judging = replace(judging, policy=ALL_NODES, min_nodes=1, required=())
+    # a canary that no node could even try has not succeeded
+    judging = replace(judging, required=platforms.unique((*judging.required, *named)))
+    options = replace(options, limits=limits, judging=judging, canary=named if canaries else options.canary)
     return replace(watched, builder=builder, options=options, only=tuple(sorted(set(nodes))) or watched.only)
 
 

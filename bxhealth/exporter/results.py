@@ -40,6 +40,8 @@ class Results:
         self._lock = threading.Lock()
         self._checked: Mapping[str, Checked] = {}
         self._changed: Callable[[], None] = lambda: None
+        self.problems: tuple[str, ...] = ()
+        """What keeps builders or nodes that were meant from being checked, a line each."""
 
     def on_change(self, changed: Callable[[], None]) -> None:
         """Have `changed` called, by whichever thread changes something."""
@@ -75,6 +77,12 @@ class Results:
             histories = remember(before.histories, report, at, fresh)
             self._checked = {**self._checked, builder: replace(before, report=report, histories=histories)}
         self._changed()
+
+    def put_problems(self, problems: tuple[str, ...]) -> None:
+        """Take what keeps builders or nodes from being checked now."""
+        if problems != self.problems:
+            self.problems = problems
+            self._changed()
 
     def drop(self, builder: str) -> None:
         """Forget a builder."""

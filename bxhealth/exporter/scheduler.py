@@ -105,24 +105,24 @@ class Scheduler:
             self._wake.clear()
             pause = self._tick(time.monotonic())
             self._say(self.problems)
+            self._results.put_problems(self.problems)
             self._wake.wait(pause)
 
     def _tick(self, now: float) -> float:
         """Begin what is due, and return how many seconds nothing else will be."""
-        before = self._chosen or Chosen(())
+        before = self._chosen.builders if self._chosen else ()
         try:
-            chosen = self._choose(before.builders)
+            chosen = self._choose(before)
         except Exception as error:  # a defect of ours must not end all checks
-            # the builders stay as they were: what cannot be read is not gone
+            # what cannot be read is not gone: the last results stay, and grow old, until it can be read again
             is_known = isinstance(error, (StoreError, OSError))
             self._unchosen = (str(error) if is_known else f"internal error: {type(error).__name__}: {error}",)
-            chosen = before
-        else:
-            self._unchosen = chosen.missing
-            if self._unchecked is None:
-                self._unchecked = set(chosen.builders)
-            self._unchecked &= set(chosen.builders)
-            self._chosen = chosen
+            return min(self._interval, _RETRY_SECONDS)
+        self._unchosen = chosen.missing
+        if self._unchecked is None:
+            self._unchecked = set(chosen.builders)
+        self._unchecked &= set(chosen.builders)
+        self._chosen = chosen
         self._results.keep(chosen.builders)
         with self._lock:
             self._failed = {name: seen for name, seen in self._failed.items() if name in chosen.builders}

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from bxhealth import __version__
+from bxhealth.checks import NAMES
 from bxhealth.errors import BxhealthError
 from bxhealth.exporter import app
 from bxhealth.exporter.asking import Question, ask
@@ -106,7 +107,8 @@ def serve(serving: Serving, options: Options, complain: Callable[[str], None]) -
     results = Results()
     exposition = Exposition(results, __version__, serving.interval)
     flights = Flights(partial(ask, os.environ), Turns(_TURNS))
-    choose_now = partial(choose, os.environ, serving.builders, every=serving.every)
+    named = {*serving.only, *serving.exclude, *options.judging.advisory.difference(NAMES)}
+    choose_now = partial(choose, os.environ, serving.builders, every=serving.every, nodes=named)
     scheduler = Scheduler(choose_now, question, flights, results, serving.interval, complain)
     parts = app.Parts(
         results,

@@ -6,10 +6,12 @@ connection and request, so that a new certificate or password needs no restart.
 
 from __future__ import annotations
 
+import re
 import ssl
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +37,7 @@ _HEADERS = (
 )
 _ATTEMPTS = 3
 """So often a file that is being written is read again."""
-_BCRYPT = ("$2a$", "$2b$", "$2y$")
+_BCRYPT = re.compile(r"\$2[aby]\$\d\d\$[./A-Za-z0-9]{53}")
 
 
 class WebConfigError(BxhealthError):
@@ -79,14 +81,16 @@ def parse(text: str, directory: Path) -> WebConfig:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise WebConfigError(f"it is not YAML: {str(error).splitlines()[0]}") from None
     top = _section(loaded, "the file", ("tls_server_config", "basic_auth_users", "http_server_config"))
-    tls = _tls(top["tls_server_config"], directory) if top.get("tls_server_config") else None
+    tls = _tls(top["tls_server_config"], directory) if top.get("tls_server_config") is not None else None
     http = _section(top.get("http_server_config"), "http_server_config", ("http2", "headers"))
+    if not isinstance(http.get("http2", True), bool):
+        raise WebConfigError("http2 has to be true or false")
     headers = _section(http.get("headers"), "headers", _HEADERS)
-    users = top.get("basic_auth_users") or {}
+    users = {} if top.get("basic_auth_users") is None else top["basic_auth_users"]
     if not isinstance(users, dict) or not all(isinstance(part, str) for pair in users.items() for part in pair):
         raise WebConfigError("basic_auth_users has to be names with bcrypt hashes")
     for name, hashed in users.items():
-        if not hashed.startswith(_BCRYPT):
+        if not _BCRYPT.fullmatch(hashed):
             raise WebConfigError(f"the password of {name!r} in basic_auth_users is not a bcrypt hash")
     return WebConfig(tls, users, {name: _header(name, value) for name, value in headers.items() if value})
 
@@ -100,6 +104,8 @@ def context(tls: TlsServer) -> ssl.SSLContext:
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     made.minimum_version, made.maximum_version = tls.min_version, tls.max_version
     made.set_alpn_protocols(["http/1.1"])
+    for path in tls.files:
+        _load(path, partial(path.read_bytes))
     _load(tls.cert_file, lambda: made.load_cert_chain(tls.cert_file, tls.key_file, password=lambda: b""))
     if tls.client_ca_file:
         ca = tls.client_ca_file
@@ -212,6 +218,8 @@ def _tls(value: Any, directory: Path) -> TlsServer:
     versions = [
         _version(section.get(key), default) for key, default in (("min_version", "TLS12"), ("max_version", "TLS13"))
     ]
+    if versions[0] > versions[1]:
+        raise WebConfigError("min_version is later than max_version")
     return TlsServer(files["cert_file"], files["key_file"], _CLIENT_AUTH[kind], files.get("client_ca_file"), *versions)
 
 
@@ -245,9 +253,9 @@ def _load(path: Path, load: Callable[[], object]) -> None:
     try:
         load()
     except FileNotFoundError as error:
-        raise WebConfigError(f"{path}, or the key beside it, is missing") from error
+        raise WebConfigError(f"{path} is missing") from error
     except ssl.SSLError as error:
-        raise WebConfigError(f"{path} cannot be used: {error.reason or error}") from error
+        raise WebConfigError(f"{path}, or the key of it, cannot be used: {error.reason or error}") from error
     except OSError as error:
         raise WebConfigError(f"{path} cannot be read: {error.strerror or error}") from error
 

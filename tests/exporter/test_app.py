@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import gzip
 import json
 import os
@@ -112,8 +113,14 @@ def test_metrics_are_there_before_the_first_check(exporter: Exporter) -> None:
         ("", "text/plain; version=0.0.4; charset=utf-8"),
         ("text/html", "text/plain; version=0.0.4; charset=utf-8"),
         (OPENMETRICS, "application/openmetrics-text; version=1.0.0; charset=utf-8"),
-        ("application/openmetrics-text; version=abc", "text/plain; version=0.0.4; charset=utf-8"),
-        ("application/openmetrics-text; version=1.", "text/plain; version=0.0.4; charset=utf-8"),
+        ("application/openmetrics-text; version=abc", "application/openmetrics-text; version=1.0.0; charset=utf-8"),
+        ("text/plain;q=1,application/openmetrics-text;q=0", "text/plain; version=0.0.4; charset=utf-8"),
+        ("text/plain, application/openmetrics-text; q=0.5", "text/plain; version=0.0.4; charset=utf-8"),
+        (
+            "APPLICATION/openmetrics-text;q=0.5,text/plain;q=0.3",
+            "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        ),
+        ("application/openmetrics-text;q=x", "application/openmetrics-text; version=1.0.0; charset=utf-8"),
     ],
 )
 def test_metrics_come_in_the_format_that_is_asked_for(exporter: Exporter, accept: str, media_type: str) -> None:
@@ -260,8 +267,11 @@ def test_the_figures_of_the_process_are_of_now(exporter: Exporter, monkeypatch: 
         return int(float(next(line for line in text.splitlines() if line.startswith("process_open_fds")).split()[1]))
 
     before = descriptors()
-    with Path(os.devnull).open():
-        until(lambda: descriptors() > before, "one more")
+    many = 50  # more than come and go with the requests of this test
+    with contextlib.ExitStack() as stack:
+        for _ in range(many):
+            stack.enter_context(Path(os.devnull).open())
+        until(lambda: descriptors() > before + many // 2, "many more")
 
 
 def test_a_probe_answers_before_prometheus_gives_up(exporter: Exporter) -> None:

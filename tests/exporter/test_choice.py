@@ -32,6 +32,14 @@ def test_those_that_are_named() -> None:
 
 
 @pytest.mark.usefixtures("docker")
+def test_nodes_that_are_named_and_not_there() -> None:
+    chosen = choose(os.environ, ["fleet"], nodes=["n1", "typo"])
+    assert (chosen.builders, chosen.missing) == (("fleet",), ("no node 'typo' in fleet",))
+    assert choose(os.environ, ["fleet", "broken"], nodes=["typo"]).missing == (), "it may be one of broken's"
+    assert "'typo'" in choose(os.environ, ["far"], nodes=["far", "typo"]).missing[0]
+
+
+@pytest.mark.usefixtures("docker")
 def test_all() -> None:
     assert choose(os.environ, [], every=True) == Chosen(("broken", "fleet", "default", "far"))
 

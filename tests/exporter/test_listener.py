@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from bxhealth.exporter import listener
 from bxhealth.exporter.auth import Guard
-from bxhealth.exporter.listener import ListenError, Server, listen
+from bxhealth.exporter.listener import AddressError, ListenError, Server, listen
 from bxhealth.exporter.web_config import WebConfig, WebConfigFile
 from tests.awaiting import until
 from tests.certificates import Authority
@@ -173,12 +173,14 @@ def test_there_are_only_so_many_connections(monkeypatch: pytest.MonkeyPatch) -> 
         until(lambda: is_served(port), "there is a place again")
 
 
-@pytest.mark.parametrize("address", ["", "127.0.0.1", "127.0.0.1:x", "127.0.0.1:65536", "127.0.0.1:٣", "[::1]", "..:9"])
+@pytest.mark.parametrize(
+    "address", ["", "127.0.0.1", "127.0.0.1:x", "127.0.0.1:65536", "127.0.0.1:٣", "[::1]", "..:9", "*:9"]
+)
 def test_what_is_no_address(address: str) -> None:
-    with pytest.raises(ListenError):
+    with pytest.raises(AddressError):
         listen(address)
 
 
 def test_an_address_that_is_taken() -> None:
-    with listen("127.0.0.1:0") as taken, pytest.raises(ListenError, match="in use"):
+    with listen("127.0.0.1:0") as taken, pytest.raises(ListenError, match=r"in use$"):
         listen(f"127.0.0.1:{taken.getsockname()[1]}")

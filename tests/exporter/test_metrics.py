@@ -36,6 +36,7 @@ TABLE = {
     "bxhealth_builder_last_check_timestamp_seconds": {"builder"},
     "bxhealth_registry_up": {"registry"},
     "bxhealth_check_interval_seconds": set(),
+    "bxhealth_problems": set(),
     "bxhealth_build_info": {"version"},
 }
 TEXT, OPENMETRICS = Form(False, False), Form(True, False)
@@ -98,6 +99,14 @@ def test_a_warning_does_not_take_a_node_down() -> None:
     series = samples([checked(node)])
     assert value(series, "bxhealth_node_up") == 1
     assert value(series, "bxhealth_node_failure") is None
+
+
+def test_nothing_is_said_of_a_node_that_nobody_has_asked() -> None:
+    """Such as after `--fail-fast`: it is not down."""
+    series = samples([checked(down("n1"), replace(up("n2"), status=Status.SKIPPED))])
+    assert value(series, "bxhealth_node_up", node="n1") == 0
+    assert value(series, "bxhealth_node_up", node="n2") is None
+    assert value(series, "bxhealth_builder_nodes", builder="fleet") == 2
 
 
 def test_a_builder_that_cannot_be_read_is_down_and_has_no_node() -> None:

@@ -85,6 +85,12 @@ def test_some_nodes_are_not_judged_by_what_is_required_of_all(store: Store) -> N
     assert ask(store, "fleet", nodes=["n1"], options=Options(judging=judging)).options.judging == Judging(strict=True)
 
 
+@pytest.mark.parametrize("nodes", [[], ["n1"]])
+def test_a_canary_that_nobody_could_try_is_no_success(store: Store, nodes: list[str]) -> None:
+    assert ask(store, "fleet", nodes=nodes, canaries=["arm64"]).options.judging.required == ("linux/arm64",)
+    assert ask(store, "fleet", nodes=nodes, canaries=["declared"]).options.judging.required == ()
+
+
 def test_a_malformed_entry_is_a_target_all_the_same(store: Store) -> None:
     assert ask(store, "broken", nodes=["n1"]).builder == "broken"
 
