@@ -286,6 +286,8 @@ def _warn(report: Report) -> None:
     for builder in report.builders:
         if builder.error:
             _complain(builder.error)
+        for platform, reason in policy.untried_canaries(builder).items():
+            _complain(f"warning: canary {platform} was tried on no node of {builder.name}: {reason}")
     for check in report.checks:
         if check.cause:
             _complain(f"warning: {check.name} {check.target}: {check.cause.value}: {check.message}")

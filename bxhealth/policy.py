@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from bxhealth import versions
@@ -152,6 +152,13 @@ def overall(builders: Iterable[BuilderReport], checks: Sequence[CheckResult], ju
     if any(check.status is Status.WARNING for check in checks):
         verdicts.append(Verdict.UNHEALTHY if judging.strict else Verdict.DEGRADED)
     return max(verdicts, key=lambda verdict: verdict.severity)
+
+
+def untried_canaries(builder: BuilderReport) -> Mapping[str, str]:
+    """The platforms for which a canary was asked for and no node could try it, each with a reason."""
+    canaries = [check for node in builder.nodes for check in node.checks if check.name == "canary" and check.target]
+    tried = {check.target for check in canaries if check.status is not Status.SKIPPED}
+    return {check.target: check.message for check in canaries if check.target and check.target not in tried}
 
 
 def exit_status(report: Report) -> int:

@@ -118,6 +118,7 @@ def test_named_canaries_and_what_they_leave(client: Client, hosts: list[Host]) -
     with leaving_no_exec(hosts):
         result = check(client, "--canary=linux/amd64,linux/386,linux/s390x", "--min-free-disk=0", builder)
     result.assert_only({})
+    assert f"warning: canary linux/s390x was tried on no node of {builder}" in result.stderr
     canaries = result.checks(node.name, "canary")
     assert {target: canary["status"] for target, canary in canaries.items()} == {
         "linux/amd64": "healthy",

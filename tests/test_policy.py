@@ -254,3 +254,18 @@ def test_exit_status(builders: tuple[BuilderReport, ...], status: int) -> None:
     verdict = policy.overall(builders, (), Judging())
     report = replace(reports.report(*builders), verdict=verdict)
     assert policy.exit_status(report) == status
+
+
+def test_a_canary_that_no_node_could_try_is_told() -> None:
+    def node(name: str, **statuses: Status) -> NodeReport:
+        checks = tuple(
+            CheckResult("canary", s, message="not offered", target=f"linux/{p}") for p, s in statuses.items()
+        )
+        return replace(up(name), checks=checks)
+
+    nodes = (
+        node("a", amd64=Status.HEALTHY, arm64=Status.SKIPPED, s390x=Status.SKIPPED),
+        node("b", amd64=Status.SKIPPED, arm64=Status.UNHEALTHY, s390x=Status.SKIPPED),
+        up("c"),
+    )
+    assert policy.untried_canaries(BuilderReport("b", "", H, "", nodes)) == {S390X: "not offered"}
