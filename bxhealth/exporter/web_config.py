@@ -11,7 +11,6 @@ import ssl
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +104,7 @@ def context(tls: TlsServer) -> ssl.SSLContext:
     made.minimum_version, made.maximum_version = tls.min_version, tls.max_version
     made.set_alpn_protocols(["http/1.1"])
     for path in tls.files:
-        _load(path, partial(path.read_bytes))
+        _load(path, path.read_bytes)
     _load(tls.cert_file, lambda: made.load_cert_chain(tls.cert_file, tls.key_file, password=lambda: b""))
     if tls.client_ca_file:
         ca = tls.client_ca_file
