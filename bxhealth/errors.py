@@ -50,5 +50,6 @@ class Unavailable(BxhealthError):
 
 
 def malformed(endpoint: str, error: ValueError) -> NodeFailure:
-    """The failure of an endpoint that is no URL; what urllib quotes of it may be a part of a password."""
-    return NodeFailure(Cause.CONFIG_INVALID, f"the endpoint {endpoint} is malformed: {str(error).partition(' as ')[0]}")
+    """The failure of an endpoint that is no URL. Of what urllib says, nothing: it may quote a part of a password."""
+    reason = "its port is no port" if str(error).startswith("Port") else "it is no URL"
+    return NodeFailure(Cause.CONFIG_INVALID, f"the endpoint {endpoint} is malformed: {reason}")

@@ -7,6 +7,7 @@ each node would need a local socket and a relay, and it says why a connection fa
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -97,7 +98,8 @@ class GrpcConnection:
     def __del__(self) -> None:
         # h2's objects refer to one another: those of every connection would lie about until a garbage collection,
         # and were a tenth of an exporter's memory
-        vars(self._h2).clear()
+        with contextlib.suppress(AttributeError):  # it could not be made
+            vars(self._h2).clear()
 
     def begin(self, path: str, request: bytes) -> int:
         """Have the method at `path`, such as `/moby.buildkit.v1.Control/Info`, called; returns the call's number.
@@ -196,7 +198,7 @@ class GrpcConnection:
     def _broken(self, error: H2Error) -> NodeFailure:
         # h2 takes nothing more after the GOAWAY of a server that is being stopped, which may go on with its answers
         if str(ConnectionState.CLOSED) in str(error):
-            return closed_early(self._stream.peer, "it is being stopped")
+            return closed_early(self._stream.peer, "it ended the HTTP/2 connection")
         return self._no_grpc(str(error))
 
     def _no_grpc(self, seen: str) -> NodeFailure:

@@ -105,7 +105,9 @@ def build(parts: Parts) -> Starlette:
             return _said("the exporter is being stopped", 503)
         wanted = _form(request)
         whole = (question.only, question.exclude) == (watched.only, watched.exclude)
-        collector = ProbeCollector(checked.after({}), time.monotonic() - begun, whole=whole)
+        named = question.options.canary if query.getlist("canary") else None
+        has_tried = probe.has_tried(checked.report, named or ())
+        collector = ProbeCollector(checked.after({}), time.monotonic() - begun, whole=whole, has_tried=has_tried)
         return _metrics(await run_in_threadpool(render, collector, wanted), wanted)
 
     async def status(request: Request) -> Response:

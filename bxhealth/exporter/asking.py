@@ -50,6 +50,10 @@ class Gone(Exception):
     """The builder is not in the store any more."""
 
 
+class NoneMeant(Gone):
+    """The builder has none of the nodes that are meant."""
+
+
 class Answers(Observer):
     """What is known of a check that still runs."""
 
@@ -105,7 +109,8 @@ def ask(environ: Mapping[str, str], question: Question, answers: Answers, cancel
     """Read the builder anew, and check it. When `cancellation` comes from another thread, the result means nothing.
 
     Raises:
-        Gone: there is no such builder, or none of its nodes that are meant.
+        Gone: there is no such builder.
+        NoneMeant: it has none of the nodes that are meant.
     """
     begun = time.monotonic()
     store = Store(environ)
@@ -117,7 +122,7 @@ def ask(environ: Mapping[str, str], question: Question, answers: Answers, cancel
         return _unread(question, str(error), time.monotonic() - begun)
     nodes = tuple(node for node in builder.nodes if question.means(node.name))
     if not nodes:
-        raise Gone(f"{question.builder} has none of the nodes that are meant")
+        raise NoneMeant(f"{question.builder} has none of the nodes that are meant")
     builder = replace(builder, nodes=nodes)
     hosts = _hosts(store, nodes)
     answers.asking(builder, hosts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -96,6 +97,7 @@ class Passwords:
         # guesses must not take the machine
         self._limiter = anyio.CapacityLimiter(1)
         self._guesses: Counter[str] = Counter()
+        self._compared: dict[bytes, asyncio.Future[bool]] = {}
         # for a name that nobody has: the answer takes as long as for one that somebody has
         self._nobody = bcrypt.hashpw(secrets.token_bytes(16), bcrypt.gensalt(10)).decode()
 
@@ -110,14 +112,23 @@ class Passwords:
         asked = hmac.digest(self._key, b"\0".join(hashlib.sha256(part).digest() for part in parts), "sha256")
         if asked in self._right or asked in self._wrong:
             return asked in self._right
-        if self._guesses[address] >= _MAX_GUESSES_EACH or self._guesses.total() >= _MAX_GUESSES:
-            raise TooManyGuesses
-        self._guesses[address] += 1
+        if asked not in self._compared:
+            if self._guesses[address] >= _MAX_GUESSES_EACH or self._guesses.total() >= _MAX_GUESSES:
+                raise TooManyGuesses
+            self._guesses[address] += 1
+            self._compared[asked] = asyncio.ensure_future(
+                self._compare(asked, password, hashed, address, exists=name in users)
+            )
+        # of many who ask the same at once, one may leave
+        return await asyncio.shield(self._compared[asked])
+
+    async def _compare(self, asked: bytes, password: str, hashed: str, address: str, *, exists: bool) -> bool:
         try:
             is_right = await anyio.to_thread.run_sync(_is_password, password, hashed, limiter=self._limiter)
         finally:
             self._guesses -= Counter([address])  # which drops an address that has none left
-        is_right = is_right and name in users
+            del self._compared[asked]
+        is_right = is_right and exists
         remembered = self._right if is_right else self._wrong
         if len(remembered) >= _MAX_REMEMBERED:
             remembered.clear()

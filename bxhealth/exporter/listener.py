@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Sequence
 from functools import partial
+from weakref import WeakSet
 
 import h11
 import uvicorn
@@ -40,7 +41,7 @@ class AddressError(ListenError):
 class Door(socket.socket):
     """A listening socket that lets in so many clients at once: from the first packet, so before any TLS handshake."""
 
-    def __init__(self, listening: socket.socket, inside: set[socket.socket]) -> None:
+    def __init__(self, listening: socket.socket, inside: WeakSet[socket.socket]) -> None:
         """Take over a listening socket; `inside` is who has come in, by this door or another."""
         super().__init__(listening.family, listening.type, listening.proto, fileno=listening.detach())
         self._inside = inside
@@ -142,7 +143,8 @@ class Server:
             context.source = config
             made.ssl = context
         self._server = _Uvicorn(made)
-        inside: set[socket.socket] = set()
+        # asyncio forgets one without closing it where TLS cannot even begin
+        inside: WeakSet[socket.socket] = WeakSet()
         self._sockets: list[socket.socket] = [Door(listening, inside) for listening in sockets]
         self._thread = threading.Thread(target=self._server.run, args=(self._sockets,), name="web", daemon=True)
 

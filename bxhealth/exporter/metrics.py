@@ -77,23 +77,25 @@ class ProbeCollector:
     Nothing that is about more than this check: a counter would begin anew with each.
     """
 
-    def __init__(self, check: Checked, seconds: float, *, whole: bool) -> None:
+    def __init__(self, check: Checked, seconds: float, *, whole: bool, has_tried: bool = True) -> None:
         """Describe it.
 
         Args:
             check: the check.
             seconds: how long it took, waiting included.
             whole: whether all nodes of the builder were asked, so that something can be said of it.
+            has_tried: whether all was tried that the probe names; it has not succeeded otherwise.
         """
         self._check = check
         self._seconds = seconds
         self._whole = whole
+        self._has_tried = has_tried
 
     def collect(self) -> Iterable[Metric]:
         """The metric families, each complete."""
-        up = _builder_is_up(self._check.report)
+        succeeded = self._has_tried and _builder_is_up(self._check.report)
         return [
-            GaugeMetricFamily("probe_success", "Whether the builder is up.", value=up),
+            GaugeMetricFamily("probe_success", "Whether what was asked of the builder is well.", value=succeeded),
             GaugeMetricFamily("probe_duration_seconds", "How long the probe took.", value=self._seconds),
             *(_builders([self._check]) if self._whole else []),
             *_nodes([self._check]),

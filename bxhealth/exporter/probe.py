@@ -8,6 +8,7 @@ from dataclasses import replace
 from bxhealth import platforms
 from bxhealth.errors import StoreError
 from bxhealth.exporter.asking import Question, find
+from bxhealth.model import BuilderReport, Status
 from bxhealth.options import ALL_NODES
 from bxhealth.store import Store
 
@@ -74,15 +75,18 @@ def question(
     limits = replace(
         options.limits, deadline=seconds, probe_timeout=min(options.limits.probe_timeout, seconds * _SHARE_FOR_ONE_NODE)
     )
-    named = _canary(canaries) if canaries else ()
-    judging = options.judging
+    options = replace(options, limits=limits, canary=_canary(canaries) if canaries else options.canary)
     if nodes:
         # what the builder as a whole has to offer cannot be expected of some of its nodes
-        judging = replace(judging, policy=ALL_NODES, min_nodes=1, required=())
-    # a canary that no node could even try has not succeeded
-    judging = replace(judging, required=platforms.unique((*judging.required, *named)))
-    options = replace(options, limits=limits, judging=judging, canary=named if canaries else options.canary)
+        judging = replace(options.judging, policy=ALL_NODES, min_nodes=1, required=())
+        options = replace(options, judging=judging)
     return replace(watched, builder=builder, options=options, only=tuple(sorted(set(nodes))) or watched.only)
+
+
+def has_tried(report: BuilderReport, canary: Sequence[str]) -> bool:
+    """Whether a canary was tried for each of these platforms, on any node; how it went is in the verdict."""
+    checks = [check for node in report.nodes for check in node.checks if check.name == "canary"]
+    return {check.target for check in checks if check.status is not Status.SKIPPED}.issuperset(canary)
 
 
 def _require_nodes(store: Store, builder: str, nodes: Sequence[str], watched: Question) -> None:

@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from bxhealth.errors import StoreError
-from bxhealth.exporter.asking import Gone, Question
+from bxhealth.exporter.asking import Gone, NoneMeant, Question
 from bxhealth.exporter.choice import Chosen
 from bxhealth.exporter.flights import Flight, Flights, Stopped
 from bxhealth.exporter.results import Checked, Results
@@ -72,6 +72,7 @@ class Scheduler:
         self._unchecked: set[str] | None = None
         self._unchosen: tuple[str, ...] = ()
         self._failed: dict[str, str] = {}
+        self._left_out: frozenset[str] = frozenset()
         self._said: frozenset[str] = frozenset()
         self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
 
@@ -92,8 +93,11 @@ class Scheduler:
     @property
     def problems(self) -> tuple[str, ...]:
         """What keeps builders that were meant from being checked, a line each."""
-        failed = dict(self._failed)
-        return (*self._unchosen, *(failed[name] for name in sorted(failed)))
+        failed, chosen = dict(self._failed), self._chosen
+        # of many builders, some may have none; of all, it is a mistake
+        is_nothing = chosen is not None and chosen.builders and self._left_out.issuperset(chosen.builders)
+        nothing = ("--node and --exclude leave no node to check",) if is_nothing else ()
+        return (*self._unchosen, *nothing, *(failed[name] for name in sorted(failed)))
 
     @property
     def is_alive(self) -> bool:
@@ -167,6 +171,7 @@ class Scheduler:
         error = done.exception()
         with self._lock:
             running = self._running.pop(name, None)
+            self._left_out = self._left_out | {name} if isinstance(error, NoneMeant) else self._left_out - {name}
             if error is None:
                 self._failed.pop(name, None)
                 chosen = self._chosen
@@ -174,7 +179,9 @@ class Scheduler:
                     self._results.put(name, done.result(), running.known if running else ())
             elif isinstance(error, Gone):
                 self._results.drop(name)
-                self._failed[name] = str(error)
+                self._failed.pop(name, None)
+                if not isinstance(error, NoneMeant):
+                    self._failed[name] = str(error)
             elif not isinstance(error, Stopped):
                 log.info("%s: internal error", name, exc_info=error)
                 self._failed[name] = f"{name}: internal error: {type(error).__name__}: {error}"

@@ -9,7 +9,7 @@ import os
 import resource
 import select
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from bxhealth.errors import BxhealthError
 from bxhealth.exporter import app
 from bxhealth.exporter.asking import Question, ask
 from bxhealth.exporter.auth import Guard
-from bxhealth.exporter.choice import choose
+from bxhealth.exporter.choice import Chosen, NamedNodes, choose
 from bxhealth.exporter.exposition import Exposition
 from bxhealth.exporter.flights import Flights
 from bxhealth.exporter.listener import Server, listen
@@ -107,8 +107,12 @@ def serve(serving: Serving, options: Options, complain: Callable[[str], None]) -
     results = Results()
     exposition = Exposition(results, __version__, serving.interval)
     flights = Flights(partial(ask, os.environ), Turns(_TURNS))
-    named = {*serving.only, *serving.exclude, *options.judging.advisory.difference(NAMES)}
-    choose_now = partial(choose, os.environ, serving.builders, every=serving.every, nodes=named)
+    named = NamedNodes(os.environ, {*serving.only, *serving.exclude, *options.judging.advisory.difference(NAMES)})
+
+    def choose_now(before: Collection[str]) -> Chosen:
+        chosen = choose(os.environ, serving.builders, before, every=serving.every)
+        return replace(chosen, missing=(*chosen.missing, *named.missing(chosen.builders)))
+
     scheduler = Scheduler(choose_now, question, flights, results, serving.interval, complain)
     parts = app.Parts(
         results,

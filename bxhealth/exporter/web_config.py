@@ -77,12 +77,12 @@ def parse(text: str, directory: Path) -> WebConfig:
     """
     try:
         loaded = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise WebConfigError(f"it is not YAML: {str(error).splitlines()[0]}") from None
+    except Exception as error:  # PyYAML has its own, and lets those of Python's constructors through
+        raise WebConfigError(f"it is not YAML: {(str(error) or type(error).__name__).splitlines()[0]}") from None
     top = _section(loaded, "the file", ("tls_server_config", "basic_auth_users", "http_server_config"))
-    tls = _tls(top["tls_server_config"], directory) if top.get("tls_server_config") is not None else None
+    tls = _tls(top.get("tls_server_config"), directory)
     http = _section(top.get("http_server_config"), "http_server_config", ("http2", "headers"))
-    if not isinstance(http.get("http2", True), bool):
+    if not isinstance(http.get("http2"), (bool, type(None))):
         raise WebConfigError("http2 has to be true or false")
     headers = _section(http.get("headers"), "headers", _HEADERS)
     users = {} if top.get("basic_auth_users") is None else top["basic_auth_users"]
@@ -91,7 +91,9 @@ def parse(text: str, directory: Path) -> WebConfig:
     for name, hashed in users.items():
         if not _BCRYPT.fullmatch(hashed):
             raise WebConfigError(f"the password of {name!r} in basic_auth_users is not a bcrypt hash")
-    return WebConfig(tls, users, {name: _header(name, value) for name, value in headers.items() if value})
+    return WebConfig(
+        tls, users, {name: _header(name, value) for name, value in headers.items() if value not in (None, "")}
+    )
 
 
 def context(tls: TlsServer) -> ssl.SSLContext:
@@ -194,15 +196,17 @@ class WebConfigFile:
 def _identity(path: Path) -> object:
     try:
         found = path.stat()
-    except OSError as error:
-        return error.errno
+    except (OSError, ValueError) as error:  # no path has a zero in it
+        return getattr(error, "errno", None)
     # the change time, too: that of a file that has become readable
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
-def _tls(value: Any, directory: Path) -> TlsServer:
+def _tls(value: Any, directory: Path) -> TlsServer | None:
     known = ("cert_file", "key_file", "client_auth_type", "client_ca_file", "min_version", "max_version")
     section = _section(value, "tls_server_config", known)
+    if not section:
+        return None
     files = {
         key: directory / str(section[key]) for key in ("cert_file", "key_file", "client_ca_file") if section.get(key)
     }
@@ -253,6 +257,8 @@ def _load(path: Path, load: Callable[[], object]) -> None:
         load()
     except FileNotFoundError as error:
         raise WebConfigError(f"{path} is missing") from error
+    except ValueError as error:
+        raise WebConfigError(f"{path} is no name of a file") from error
     except ssl.SSLError as error:
         raise WebConfigError(f"{path}, or the key of it, cannot be used: {error.reason or error}") from error
     except OSError as error:

@@ -10,7 +10,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
-from urllib.parse import SplitResult, parse_qsl, unquote, unquote_to_bytes, urljoin, urlsplit, urlunsplit
+from urllib.parse import SplitResult, unquote, unquote_plus, unquote_to_bytes, urljoin, urlsplit, urlunsplit
 
 from bxhealth import __version__
 from bxhealth.errors import BxhealthError
@@ -47,9 +47,9 @@ def without_secrets(text: str, url: str) -> str:
     """`text` with `…` in the place of the URL's user, password, path and query, escaped or not."""
     parts = urlsplit(url)
     segments = [segment for segment in parts.path.split("/") if len(segment) >= _TOKEN]
-    values = [value for _, value in parse_qsl(parts.query) if len(value) >= _TOKEN]
-    given = [parts.username, parts.password, parts.path.strip("/"), *segments, parts.query, *values]
-    secrets = {form for secret in given if secret for form in (secret, unquote(secret))}
+    words = [word for part in parts.query.split("&") for word in part.split("=", 1)[-1:] if len(word) >= _TOKEN]
+    given = [parts.username, parts.password, parts.path.strip("/"), *segments, parts.query, *words]
+    secrets = {form for secret in given if secret for form in (secret, unquote(secret), unquote_plus(secret))}
     for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, "…")
     return text

@@ -29,6 +29,7 @@ from bxhealth.exporter.flights import Flight, Flights
 from bxhealth.exporter.results import Checked, Results
 from bxhealth.exporter.scheduler import Scheduler
 from bxhealth.exporter.web_config import WebConfig
+from bxhealth.model import CheckResult, Status
 from bxhealth.options import Options
 from bxhealth.store import Store
 from tests import stores
@@ -158,6 +159,10 @@ def test_a_scrape_waits_for_no_check(exporter: Exporter) -> None:
 def test_a_probe_checks_now(exporter: Exporter) -> None:
     answer = exporter.client.get("/probe", params={"target": "fleet", "node": "n1", "canary": "amd64"})
     assert answer.status_code == 200
+    assert "probe_success 0.0" in answer.text, "no node has tried the canary"
+    tried = CheckResult("canary", Status.HEALTHY, target="linux/amd64")
+    exporter.answer = checked(replace(up("n1"), checks=(tried,)))
+    answer = exporter.client.get("/probe", params={"target": "fleet", "node": "n1", "canary": "amd64"})
     assert "probe_success 1.0" in answer.text
     assert exporter.asked[0].only == ("n1",)
     assert exporter.asked[0].options.canary == ("linux/amd64",)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bxhealth.deadline import Cancellation
-from bxhealth.exporter.asking import Answers, Gone, Question, ask
+from bxhealth.exporter.asking import Answers, Gone, NoneMeant, Question, ask
 from bxhealth.exporter.results import Checked
 from bxhealth.model import Builder, Cause, Node, Status
 from bxhealth.options import Judging, Limits, Options
@@ -45,7 +45,7 @@ def test_a_builder_or_node_that_is_gone(directory: Path) -> None:
     with pytest.raises(Gone, match="nope"):
         asked("nope")
     stores.instance(directory, "fleet", stores.node("n1"), driver="remote")
-    with pytest.raises(Gone, match="none of the nodes"):
+    with pytest.raises(NoneMeant, match="none of the nodes"):
         asked("fleet", "typo")
 
 
@@ -54,7 +54,15 @@ def test_an_entry_that_cannot_be_read_is_no_builder_that_is_gone(directory: Path
     assert "JSON" in (asked("fleet").report.error or "")
 
 
-@pytest.mark.parametrize("host", ["tcp://127.0.0.1:1?token=s3cret", "tcp://user:s3c/ret@127.0.0.1:1"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "tcp://127.0.0.1:1?token=s3cret",
+        "tcp://user:s3c/ret@127.0.0.1:1",
+        "tcp://user:[s3cret]@127.0.0.1:1",
+        "tcp://user:s3c\u2100ret@127.0.0.1:1",
+    ],
+)
 def test_what_a_context_holds_is_not_told(directory: Path, tmp_path: Path, host: str) -> None:
     stores.context(tmp_path, "far", host)
     stores.instance(directory, "fleet", stores.node("n1", "far"))

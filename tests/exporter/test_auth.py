@@ -63,6 +63,23 @@ def test_who_guesses_stands_before_nobody_at_another_address(monkeypatch: pytest
     asyncio.run(run())
 
 
+def test_many_who_say_the_same_at_once_are_one_guess() -> None:
+    """Such as all scrapes of one Prometheus after the exporter was restarted."""
+
+    async def run() -> None:
+        passwords = Passwords()
+        scrapes = [passwords.match(USERS, "alice", "secret", "prometheus") for _ in range(50)]
+        assert await asyncio.gather(*scrapes) == [True] * 50
+        # one that leaves takes nobody with it
+        first, second = (asyncio.create_task(passwords.match(USERS, "alice", "no", "p")) for _ in range(2))
+        while not passwords._guesses:
+            await asyncio.sleep(0)
+        first.cancel()
+        assert await second is False
+
+    asyncio.run(run())
+
+
 def test_a_wrong_password_is_compared_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """A scraper with an old password asks for ever."""
     compared: list[str] = []

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from bxhealth.errors import StoreError
-from bxhealth.exporter.choice import Chosen, choose
+from bxhealth.exporter import choice
+from bxhealth.exporter.choice import Chosen, NamedNodes, choose
 from tests import stores
 
 
@@ -33,10 +34,20 @@ def test_those_that_are_named() -> None:
 
 @pytest.mark.usefixtures("docker")
 def test_nodes_that_are_named_and_not_there() -> None:
-    chosen = choose(os.environ, ["fleet"], nodes=["n1", "typo"])
-    assert (chosen.builders, chosen.missing) == (("fleet",), ("no node 'typo' in fleet",))
-    assert choose(os.environ, ["fleet", "broken"], nodes=["typo"]).missing == (), "it may be one of broken's"
-    assert "'typo'" in choose(os.environ, ["far"], nodes=["far", "typo"]).missing[0]
+    named = NamedNodes(os.environ, ["n1", "typo"])
+    assert list(named.missing(("fleet",))) == ["no node 'typo' in fleet"]
+    assert list(named.missing(("fleet", "broken"))) == [], "it may be one of broken's"
+    assert list(named.missing(("far",))) == ["no node 'n1' in far", "no node 'typo' in far"]
+    assert list(NamedNodes(os.environ, []).missing(("fleet",))) == []
+
+
+def test_nodes_that_are_named_are_looked_up_now_and_then(docker: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    named = NamedNodes(os.environ, ["n2"])
+    assert named.missing(("fleet",))
+    stores.instance(docker / "buildx", "fleet", stores.node("n2"))
+    assert named.missing(("fleet",)), "not read anew"
+    monkeypatch.setattr(choice, "_LOOK_SECONDS", 0)
+    assert not named.missing(("fleet",))
 
 
 @pytest.mark.usefixtures("docker")

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from starlette.applications import Starlette
@@ -18,7 +19,7 @@ from starlette.routing import Route
 from bxhealth.exporter import listener
 from bxhealth.exporter.auth import Guard
 from bxhealth.exporter.listener import AddressError, ListenError, Server, listen
-from bxhealth.exporter.web_config import WebConfig, WebConfigFile
+from bxhealth.exporter.web_config import ReloadingContext, WebConfig, WebConfigFile
 from tests.awaiting import until
 from tests.certificates import Authority
 
@@ -112,37 +113,61 @@ def test_a_body_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_who_reads_nothing_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    with serving(monkeypatch, connections=1, seconds=1) as port:
-        with socket.socket() as client:
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            client.connect(("127.0.0.1", port))
-            client.sendall(b"GET /large HTTP/1.1\r\nHost: h\r\n\r\n")
-            assert client.recv(1)
-            until(lambda: is_served(port), "the one place is free again")
-        assert is_served(port)
+    with serving(monkeypatch, connections=1, seconds=1) as port, socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", port))
+        client.sendall(b"GET /large HTTP/1.1\r\nHost: h\r\n\r\n")
+        assert client.recv(1)
+        until(lambda: is_served(port), "the one place is free again")
 
 
-def test_a_handshake_that_does_not_come(monkeypatch: pytest.MonkeyPatch, authority: Authority, tmp_path: Path) -> None:
+@pytest.fixture
+def tls(authority: Authority, tmp_path: Path) -> WebConfigFile:
     issued = authority.issue("web")
     file = tmp_path / "web.yml"
     file.write_text(json.dumps({"tls_server_config": {"cert_file": str(issued.cert), "key_file": str(issued.key)}}))
+    return WebConfigFile(file, print)
+
+
+def is_served_securely(port: int, authority: Authority) -> bool:
+    context = ssl.create_default_context(cafile=str(authority.cert))
+    connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=10, context=context)
+    with contextlib.suppress(OSError, http.client.HTTPException), contextlib.closing(connection):
+        connection.request("GET", "/")
+        return connection.getresponse().read() == b"hello"
+    return False
+
+
+def test_a_handshake_that_does_not_come(
+    monkeypatch: pytest.MonkeyPatch, authority: Authority, tls: WebConfigFile
+) -> None:
     with (
-        serving(monkeypatch, connections=1, config=WebConfigFile(file, print)) as port,
+        serving(monkeypatch, connections=1, seconds=2, config=tls) as port,
         socket.create_connection(("127.0.0.1", port)) as client,
         socket.create_connection(("127.0.0.1", port)) as one_more,
     ):
-        assert ends(one_more)  # it counts from the first packet
+        assert ends(one_more)
+        client.setblocking(False)
+        with pytest.raises(BlockingIOError):  # the other one counts, and has time left
+            client.recv(1)
         assert ends(client)
-        context = ssl.create_default_context(cafile=str(authority.cert))
+        until(lambda: is_served_securely(port, authority), "there is a place again")
 
-        def is_served_securely() -> bool:
-            connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=10, context=context)
-            with contextlib.suppress(OSError, http.client.HTTPException), contextlib.closing(connection):
-                connection.request("GET", "/")
-                return connection.getresponse().read() == b"hello"
-            return False
 
-        until(is_served_securely, "there is a place again")
+def test_who_meets_a_defect_gives_the_place_back(
+    monkeypatch: pytest.MonkeyPatch, authority: Authority, tls: WebConfigFile
+) -> None:
+    """Asyncio forgets a connection without closing it where TLS cannot even begin."""
+
+    def fail(*_: object, **__: object) -> NoReturn:
+        raise KeyError("a defect")
+
+    with serving(monkeypatch, connections=1, config=tls) as port:
+        with monkeypatch.context() as patch:
+            patch.setattr(ReloadingContext, "wrap_bio", fail)
+            with socket.create_connection(("127.0.0.1", port)) as client:
+                assert ends(client)
+        until(lambda: is_served_securely(port, authority), "the place is free")
 
 
 def test_requests_after_one_another_on_one_connection(monkeypatch: pytest.MonkeyPatch) -> None:

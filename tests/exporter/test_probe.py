@@ -2,16 +2,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bxhealth.exporter import probe
 from bxhealth.exporter.asking import Question
-from bxhealth.exporter.probe import BadProbe
+from bxhealth.exporter.probe import BadProbe, has_tried
+from bxhealth.model import CheckResult, NodeReport, Status
 from bxhealth.options import ALL_PLATFORMS, Judging, Limits, Options
 from bxhealth.store import Store
 from tests import stores
+from tests.exporter.reports import builder, up
 
 
 @pytest.fixture
@@ -85,10 +88,16 @@ def test_some_nodes_are_not_judged_by_what_is_required_of_all(store: Store) -> N
     assert ask(store, "fleet", nodes=["n1"], options=Options(judging=judging)).options.judging == Judging(strict=True)
 
 
-@pytest.mark.parametrize("nodes", [[], ["n1"]])
-def test_a_canary_that_nobody_could_try_is_no_success(store: Store, nodes: list[str]) -> None:
-    assert ask(store, "fleet", nodes=nodes, canaries=["arm64"]).options.judging.required == ("linux/arm64",)
-    assert ask(store, "fleet", nodes=nodes, canaries=["declared"]).options.judging.required == ()
+def test_a_canary_that_nobody_could_try_is_no_success() -> None:
+    def node(name: str, **statuses: Status) -> NodeReport:
+        checks = tuple(CheckResult("canary", status, target=f"linux/{p}") for p, status in statuses.items())
+        return replace(up(name), checks=checks)
+
+    report = builder(node("n1", amd64=Status.HEALTHY, arm64=Status.SKIPPED), node("n2", s390x=Status.UNHEALTHY))
+    assert has_tried(report, ["linux/amd64", "linux/s390x"])
+    assert not has_tried(report, ["linux/amd64", "linux/arm64"])
+    assert not has_tried(report, ["linux/386"])
+    assert has_tried(report, [])
 
 
 def test_a_malformed_entry_is_a_target_all_the_same(store: Store) -> None:

@@ -9,7 +9,7 @@ import pytest
 from bxhealth.deadline import Cancellation
 from bxhealth.errors import StoreError
 from bxhealth.exporter import scheduler as scheduler_module
-from bxhealth.exporter.asking import Answers, Gone, Question
+from bxhealth.exporter.asking import Answers, Gone, NoneMeant, Question
 from bxhealth.exporter.choice import Chosen
 from bxhealth.exporter.flights import Flight, Flights
 from bxhealth.exporter.results import Checked, Results
@@ -31,6 +31,7 @@ class World:
         self.tries = 0
         """How often it could not be read, in a row."""
         self.gone: set[str] = set()
+        self.meant: set[str] | None = None
         self.held = threading.Event()
         self.held.set()
         self.complaints: list[str] = []
@@ -58,6 +59,8 @@ class World:
         for node in self.answers:
             answers.finished(NOBODY, Node(node.name, ""), [node])
         self.held.wait(10)
+        if self.meant is not None and question.builder not in self.meant:
+            raise NoneMeant("none of the nodes")
         if question.builder in self.gone:
             raise Gone("it is gone")
         if self.error:
@@ -124,6 +127,19 @@ def test_a_defect_of_ours_ends_no_checks() -> None:
         world.chosen = Chosen(("a",))
         asked = len(world.asked)
         until(lambda: len(world.asked) > asked + 2, "a is checked again")
+
+
+def test_a_builder_without_a_node_that_is_meant_is_left_out() -> None:
+    world = World("a", "b")
+    world.meant = {"a"}
+    with world.watched() as scheduler:
+        until(lambda: world.asked.count("b") > 3, "b is looked at")
+        until(lambda: world.shown == ["a"], "only a is shown")
+        assert not world.complaints
+        world.chosen = Chosen(("b",))
+        until(lambda: "leave no node" in "".join(scheduler.problems), "none is left")
+        world.meant = {"b"}
+        until(lambda: world.shown == ["b"] and not scheduler.problems, "b has a node now")
 
 
 def test_builders_come_and_go_with_the_store() -> None:

@@ -29,6 +29,9 @@ HASH = "$2y$04$abcdefghijklmnopqrstuuAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
         ("basic_auth_users: {alice: $2y$10$short}", "bcrypt"),
         ("http_server_config: {http2: perhaps}", "http2"),
         ("tls_server_config: 0", "not a mapping"),
+        ("!!bool x", "not YAML"),
+        ("!!timestamp x", "not YAML"),
+        ("!!int ''", "not YAML"),
         ("tls_server_config: {cert_file: a, key_file: b, min_version: TLS13, max_version: TLS12}", "later"),
         ("http_server_config: {headers: {X-Mine: a}}", "X-Mine"),
         ('http_server_config: {headers: {X-Frame-Options: "a\\0b"}}', "X-Frame-Options"),
@@ -40,6 +43,19 @@ HASH = "$2y$04$abcdefghijklmnopqrstuuAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 def test_what_is_not_understood_is_refused(text: str, says: str) -> None:
     with pytest.raises(WebConfigError, match=says):
         parse(text, Path("/"))
+
+
+def test_what_means_the_default() -> None:
+    config = parse("tls_server_config: {}\nhttp_server_config: {http2: , headers: {X-XSS-Protection: 0}}", Path("/"))
+    assert config.tls is None
+    assert config.headers == {"X-XSS-Protection": "0"}
+
+
+def test_a_file_that_no_system_can_have(tmp_path: Path) -> None:
+    path = tmp_path / "web.yml"
+    path.write_text('tls_server_config: {cert_file: "a\\0b", key_file: b}')
+    with pytest.raises(WebConfigError, match="no name of a file"):
+        WebConfigFile(path, print)
 
 
 def test_a_header_of_several_lines_is_one() -> None:

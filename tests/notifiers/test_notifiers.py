@@ -167,6 +167,8 @@ def test_paths_are_put_together() -> None:
         ("http://h/", "no /", "no /"),
         ("http://h/ping/s3cr3t", "no such check: s3cr3t", "no such check: …"),
         ("http://h/a/s3cr3t?k=1", "GET /a/s3cr3t?k=1", "GET /…?…"),
+        ("http://h/push?token=s%2Fcr3t&id=7", "s%2Fcr3t is s/cr3t", "… is …"),
+        ("http://h/push?s3cr3t&id=7", "s3cr3t", "…"),
         ("http://h/push?token=s3cr3t&id=7", "token s3cr3t is not known, 7", "token … is not known, 7"),
         ("http://h/a%20b%2Fcdef", "/a%20b%2Fcdef is /a b/cdef", "/… is /…"),
         ("http://h/v1", "a table of 10", "a table of 10"),
