@@ -2,7 +2,7 @@
 
 For a process that has something else to do meanwhile: each thread that is ready to run adds up to a switch interval
 (`sys.setswitchinterval`) to every wait for the interpreter's lock, and a web server waits for that lock often: without
-turns, the slowest hundredth of the scrapes of 1,000 nodes took 155 ms, with them 10 (`make bench-exporter`).
+turns, the slowest hundredth of the scrapes of 1,000 nodes took 155 ms, with them 25 at most (`make bench-exporter`).
 """
 
 from __future__ import annotations
