@@ -115,16 +115,16 @@ def held(pid: int, seconds: float) -> Held:
     The least count of them would not do: something is under way in every look at a busy process.
     """
     ends = time.monotonic() + seconds
-    threads, descriptors, kibibytes = _threads(pid), _descriptors(pid), resident_kibibytes(pid)
+    threads, descriptors, kibibytes = _threads(pid), _descriptors(pid), _resident_kibibytes(pid)
     while time.monotonic() < ends:
         threads &= _threads(pid)
         descriptors &= _descriptors(pid)
-        kibibytes = min(kibibytes, resident_kibibytes(pid))
+        kibibytes = min(kibibytes, _resident_kibibytes(pid))
         time.sleep(0.005)
     return Held(len(threads), len(descriptors), kibibytes)
 
 
-def resident_kibibytes(pid: int) -> int:
+def _resident_kibibytes(pid: int) -> int:
     """What a process has in memory."""
     status = (PROC / str(pid) / "status").read_text()
     return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS:")))

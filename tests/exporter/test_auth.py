@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
 
 import bcrypt
 import pytest
@@ -12,19 +13,29 @@ from bxhealth.exporter.auth import Passwords, TooManyGuesses
 USERS = {"alice": bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()}
 
 
-def test_guesses_neither_push_out_the_right_password_nor_stand_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def hold(monkeypatch: pytest.MonkeyPatch) -> Callable[[], threading.Event]:
+    """From when it is called, no password is compared before the event that it returns."""
     compare, proceed = auth._is_password, threading.Event()
 
     def slowly(password: str, hashed: str) -> bool:
         proceed.wait(10)
         return compare(password, hashed)
 
+    def begin() -> threading.Event:
+        monkeypatch.setattr(auth, "_is_password", slowly)
+        return proceed
+
+    return begin
+
+
+def test_guesses_neither_push_out_the_right_password_nor_stand_before_it(hold: Callable[[], threading.Event]) -> None:
     async def run() -> None:
         passwords = Passwords()
         assert await passwords.match(USERS, "alice", "secret", "scraper")
         for number in range(auth._MAX_REMEMBERED + 1):
             passwords._wrong.add(b"%d" % number)
-        monkeypatch.setattr(auth, "_is_password", slowly)
+        proceed = hold()
         guesses = [asyncio.create_task(passwords.match(USERS, "alice", f"guess {i}", f"{i}")) for i in range(50)]
         while passwords._guesses.total() < auth._MAX_GUESSES:
             await asyncio.sleep(0)
@@ -39,16 +50,9 @@ def test_guesses_neither_push_out_the_right_password_nor_stand_before_it(monkeyp
     asyncio.run(run())
 
 
-def test_who_guesses_stands_before_nobody_at_another_address(monkeypatch: pytest.MonkeyPatch) -> None:
-    compare, proceed = auth._is_password, threading.Event()
-
-    def slowly(password: str, hashed: str) -> bool:
-        proceed.wait(10)
-        return compare(password, hashed)
-
+def test_who_guesses_stands_before_nobody_at_another_address(hold: Callable[[], threading.Event]) -> None:
     async def run() -> None:
-        passwords = Passwords()
-        monkeypatch.setattr(auth, "_is_password", slowly)
+        passwords, proceed = Passwords(), hold()
         guesses = [asyncio.create_task(passwords.match(USERS, "alice", f"guess {i}", "1.2.3.4")) for i in range(50)]
         while not passwords._guesses:
             await asyncio.sleep(0)

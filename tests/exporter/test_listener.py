@@ -51,18 +51,20 @@ def serving(
         server.stop(5)
 
 
-def hello(port: int) -> str:
+def hello(port: int, authority: Authority | None = None) -> str:
+    """What the server says; by TLS where an authority is given."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    try:
+    if authority:
+        context = ssl.create_default_context(cafile=str(authority.cert))
+        connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=10, context=context)
+    with contextlib.closing(connection):
         connection.request("GET", "/")
         return connection.getresponse().read().decode()
-    finally:
-        connection.close()
 
 
-def is_served(port: int) -> bool:
+def is_served(port: int, authority: Authority | None = None) -> bool:
     with contextlib.suppress(OSError, http.client.HTTPException):
-        return hello(port) == "hello"
+        return hello(port, authority) == "hello"
     return False
 
 
@@ -129,15 +131,6 @@ def tls(authority: Authority, tmp_path: Path) -> WebConfigFile:
     return WebConfigFile(file, print)
 
 
-def is_served_securely(port: int, authority: Authority) -> bool:
-    context = ssl.create_default_context(cafile=str(authority.cert))
-    connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=10, context=context)
-    with contextlib.suppress(OSError, http.client.HTTPException), contextlib.closing(connection):
-        connection.request("GET", "/")
-        return connection.getresponse().read() == b"hello"
-    return False
-
-
 def test_a_handshake_that_does_not_come(
     monkeypatch: pytest.MonkeyPatch, authority: Authority, tls: WebConfigFile
 ) -> None:
@@ -151,7 +144,7 @@ def test_a_handshake_that_does_not_come(
         with pytest.raises(BlockingIOError):  # the other one counts, and has time left
             client.recv(1)
         assert ends(client)
-        until(lambda: is_served_securely(port, authority), "there is a place again")
+        until(lambda: is_served(port, authority), "there is a place again")
 
 
 def test_who_meets_a_defect_gives_the_place_back(
@@ -167,7 +160,7 @@ def test_who_meets_a_defect_gives_the_place_back(
             patch.setattr(ReloadingContext, "wrap_bio", fail)
             with socket.create_connection(("127.0.0.1", port)) as client:
                 assert ends(client)
-        until(lambda: is_served_securely(port, authority), "the place is free")
+        until(lambda: is_served(port, authority), "the place is free")
 
 
 def test_requests_after_one_another_on_one_connection(monkeypatch: pytest.MonkeyPatch) -> None:
