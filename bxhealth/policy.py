@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 
 from bxhealth import versions
@@ -156,9 +156,17 @@ def overall(builders: Iterable[BuilderReport], checks: Sequence[CheckResult], ju
 
 def untried_canaries(builder: BuilderReport) -> Mapping[str, str]:
     """The platforms for which a canary was asked for and no node could try it, each with a reason."""
-    canaries = [check for node in builder.nodes for check in node.checks if check.name == "canary" and check.target]
-    tried = {check.target for check in canaries if check.status is not Status.SKIPPED}
-    return {check.target: check.message for check in canaries if check.target and check.target not in tried}
+    tried = tried_canaries(builder)
+    return {check.target: check.message for check in _canaries(builder) if check.target and check.target not in tried}
+
+
+def tried_canaries(builder: BuilderReport) -> Set[str | None]:
+    """The platforms for which a node has tried a canary; how it went is in the verdict."""
+    return {check.target for check in _canaries(builder) if check.status is not Status.SKIPPED}
+
+
+def _canaries(builder: BuilderReport) -> Iterable[CheckResult]:
+    return (check for node in builder.nodes for check in node.checks if check.name == "canary")
 
 
 def exit_status(report: Report) -> int:

@@ -105,8 +105,8 @@ def build(parts: Parts) -> Starlette:
             return _said("the exporter is being stopped", 503)
         wanted = _form(request)
         whole = (question.only, question.exclude) == (watched.only, watched.exclude)
-        named = question.options.canary if query.getlist("canary") else None
-        has_tried = probe.has_tried(checked.report, named or ())
+        named = question.options.canary or () if query.getlist("canary") else ()
+        has_tried = probe.has_tried(checked.report, named)
         collector = ProbeCollector(checked.after({}), time.monotonic() - begun, whole=whole, has_tried=has_tried)
         return _metrics(await run_in_threadpool(render, collector, wanted), wanted)
 

@@ -22,11 +22,7 @@ class Chosen:
 
 
 def choose(
-    environ: Mapping[str, str],
-    names: Sequence[str],
-    before: Collection[str] = (),
-    *,
-    every: bool = False,
+    environ: Mapping[str, str], names: Sequence[str], before: Collection[str] = (), *, every: bool = False
 ) -> Chosen:
     """The builders to watch.
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from bxhealth import platforms
+from bxhealth import platforms, policy
 from bxhealth.errors import StoreError
 from bxhealth.exporter.asking import Question, find
-from bxhealth.model import BuilderReport, Status
+from bxhealth.model import BuilderReport
 from bxhealth.options import ALL_NODES
 from bxhealth.store import Store
 
@@ -84,9 +84,8 @@ def question(
 
 
 def has_tried(report: BuilderReport, canary: Sequence[str]) -> bool:
-    """Whether a canary was tried for each of these platforms, on any node; how it went is in the verdict."""
-    checks = [check for node in report.nodes for check in node.checks if check.name == "canary"]
-    return {check.target for check in checks if check.status is not Status.SKIPPED}.issuperset(canary)
+    """Whether a canary was tried for each of these platforms, on any node."""
+    return policy.tried_canaries(report) >= set(canary)
 
 
 def _require_nodes(store: Store, builder: str, nodes: Sequence[str], watched: Question) -> None:

@@ -72,7 +72,7 @@ class Scheduler:
         self._unchecked: set[str] | None = None
         self._unchosen: tuple[str, ...] = ()
         self._failed: dict[str, str] = {}
-        self._left_out: frozenset[str] = frozenset()
+        """Why a builder could not be checked; an empty text where none of its nodes is meant."""
         self._said: frozenset[str] = frozenset()
         self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
 
@@ -93,11 +93,11 @@ class Scheduler:
     @property
     def problems(self) -> tuple[str, ...]:
         """What keeps builders that were meant from being checked, a line each."""
-        failed, chosen = dict(self._failed), self._chosen
-        # of many builders, some may have none; of all, it is a mistake
-        is_nothing = chosen is not None and chosen.builders and self._left_out.issuperset(chosen.builders)
+        failed, chosen = dict(self._failed), self._chosen.builders if self._chosen else ()
+        # that some builders have no node that is meant is no problem, and that none has one is
+        is_nothing = chosen and all(failed.get(name) == "" for name in chosen)
         nothing = ("--node and --exclude leave no node to check",) if is_nothing else ()
-        return (*self._unchosen, *nothing, *(failed[name] for name in sorted(failed)))
+        return (*self._unchosen, *nothing, *(failed[name] for name in sorted(failed) if failed[name]))
 
     @property
     def is_alive(self) -> bool:
@@ -108,8 +108,9 @@ class Scheduler:
         while not self._stopped:
             self._wake.clear()
             pause = self._tick(time.monotonic())
-            self._say(self.problems)
-            self._results.put_problems(self.problems)
+            problems = self.problems
+            self._say(problems)
+            self._results.put_problems(problems)
             self._wake.wait(pause)
 
     def _tick(self, now: float) -> float:
@@ -171,7 +172,6 @@ class Scheduler:
         error = done.exception()
         with self._lock:
             running = self._running.pop(name, None)
-            self._left_out = self._left_out | {name} if isinstance(error, NoneMeant) else self._left_out - {name}
             if error is None:
                 self._failed.pop(name, None)
                 chosen = self._chosen
@@ -179,9 +179,7 @@ class Scheduler:
                     self._results.put(name, done.result(), running.known if running else ())
             elif isinstance(error, Gone):
                 self._results.drop(name)
-                self._failed.pop(name, None)
-                if not isinstance(error, NoneMeant):
-                    self._failed[name] = str(error)
+                self._failed[name] = "" if isinstance(error, NoneMeant) else str(error)
             elif not isinstance(error, Stopped):
                 log.info("%s: internal error", name, exc_info=error)
                 self._failed[name] = f"{name}: internal error: {type(error).__name__}: {error}"
